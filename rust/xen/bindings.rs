@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What bindgen makes of Xen's headers and of the helpers, on top of the kernel's own bindings.
+//!
+//! Only this crate names it; drivers get types that cannot be misused.
+
+#![allow(
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    rustdoc::all,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    unused_imports
+)]
+
+pub use kernel::bindings::*;
+
+include!(env!("XEN_BINDINGS_FILE"));

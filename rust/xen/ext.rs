@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel crate lacks, and these drivers need.
+//!
+//! Staging for the kernel crate: nothing here knows Xen.
+
+pub mod fasync;
+pub mod file;
+pub mod misc;
+pub mod param;
+pub mod vma;
+
+/// The module this code is linked into.
+pub(crate) const fn this_module() -> *mut crate::bindings::module {
+    (&raw const kernel::bindings::__this_module).cast_mut()
+}

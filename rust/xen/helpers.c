@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C for what has no Rust form: inline functions and macros of the kernel, one
+ * wrapper each, grouped by the part of the library that calls them.
+ */
+#include "helpers/helpers.h"
+
+#include "helpers/domain.c"
+#include "helpers/hypercall.c"

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <linux/types.h>
+
+bool xen_rust_domain(void);
+bool xen_rust_pv_domain(void);
+bool xen_rust_initial_domain(void);

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Prototypes of the wrappers in this folder. Each does what the kernel's function of
+ * the same name does, without the prefix.
+ */
+#ifndef _XEN_RUST_HELPERS_H
+#define _XEN_RUST_HELPERS_H
+
+#include "domain.h"
+#include "hypercall.h"
+
+#endif

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <asm/xen/hypercall.h>
+#include <xen/xen-ops.h>
+
+long xen_rust_privcmd_call(unsigned int op, unsigned long a1, unsigned long a2,
+			   unsigned long a3, unsigned long a4, unsigned long a5)
+{
+	return privcmd_call(op, a1, a2, a3, a4, a5);
+}
+
+void xen_rust_preemptible_begin(void)
+{
+	xen_preemptible_hcall_begin();
+}
+
+void xen_rust_preemptible_end(void)
+{
+	xen_preemptible_hcall_end();
+}
+
+int xen_rust_memory_op(unsigned int cmd, void *arg)
+{
+	return HYPERVISOR_memory_op(cmd, arg);
+}
+
+int xen_rust_event_channel_op(int cmd, void *arg)
+{
+	return HYPERVISOR_event_channel_op(cmd, arg);
+}

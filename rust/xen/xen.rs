@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Xen, safely: what the drivers of a Xen domain need of the hypervisor and of the kernel.
+
+pub(crate) mod bindings;
+
+pub mod domain;
+pub mod domid;
+pub mod ext;
+pub mod hypercall;
+pub mod restriction;
