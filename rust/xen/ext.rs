@@ -4,6 +4,7 @@
 //!
 //! Staging for the kernel crate: nothing here knows Xen.
 
+pub mod counters;
 pub mod fasync;
 pub mod file;
 pub mod misc;

@@ -7,3 +7,4 @@
 
 #include "helpers/domain.c"
 #include "helpers/hypercall.c"
+#include "helpers/percpu.c"

@@ -8,12 +8,14 @@
 //!
 //! Touches nothing of the kernel, so that the host's tests run it as it is.
 
-use super::domid::DomId;
-use core::marker::PhantomData;
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering, //
+use super::{
+    atomics::{
+        AtomicU32,
+        Ordering, //
+    },
+    domid::DomId, //
 };
+use core::marker::PhantomData;
 
 /// Stands for "any domain": outside of the 16 bits a [`DomId`] has.
 const ANY: u32 = u32::MAX;
@@ -64,7 +66,7 @@ pub struct Unrestricted<'a> {
 
 impl Restriction {
     /// A file that may act on any domain.
-    pub const fn none() -> Self {
+    pub fn none() -> Self {
         // INVARIANT: The value is `ANY`.
         Self {
             domain: AtomicU32::new(ANY),
@@ -74,7 +76,7 @@ impl Restriction {
     /// A file that may act on `domain` only, from its opening on.
     ///
     /// A reserved identifier is accepted here: with [`DomId::IDLE`] the file may do nothing.
-    pub const fn to(domain: DomId) -> Self {
+    pub fn to(domain: DomId) -> Self {
         // INVARIANT: The value is a `DomId`'s.
         Self {
             domain: AtomicU32::new(domain.raw() as u32),

@@ -4,6 +4,7 @@
 
 pub(crate) mod bindings;
 
+pub mod atomics;
 pub mod domain;
 pub mod domid;
 pub mod ext;

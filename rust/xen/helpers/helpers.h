@@ -8,5 +8,6 @@
 
 #include "domain.h"
 #include "hypercall.h"
+#include "percpu.h"
 
 #endif

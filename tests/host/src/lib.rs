@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The drivers' pure logic, compiled for the host: the very files that the modules are made of.
+//!
+//! `cargo test` runs the property tests; `RUSTFLAGS="--cfg loom" cargo test --release` the model
+//! checks of what several CPUs do at once.
+
+#![forbid(unsafe_code)]
+
+#[path = "../../../rust/xen/atomics.rs"]
+pub mod atomics;
+#[path = "../../../rust/xen/domid.rs"]
+pub mod domid;
+#[path = "../../../rust/xen/restriction.rs"]
+pub mod restriction;
