@@ -79,7 +79,7 @@ impl Restriction {
     pub fn to(domain: DomId) -> Self {
         // INVARIANT: The value is a `DomId`'s.
         Self {
-            domain: AtomicU32::new(domain.raw() as u32),
+            domain: AtomicU32::new(u32::from(domain.raw())),
         }
     }
 

@@ -108,7 +108,7 @@ impl<T: MappingState> VmaTable<T> {
         // SAFETY: The mapping is being set up, so its fields are the driver's to set.
         unsafe { (*vma).vm_private_data = state.into_foreign() };
         // SAFETY: As above. The table is static.
-        unsafe { (*vma).vm_ops = &self.0 };
+        unsafe { (*vma).vm_ops = &raw const self.0 };
     }
 
     /// The state of `vma`, if the mapping is one of the driver's.
@@ -156,9 +156,8 @@ impl<T: MappingState> VmaTable<T> {
         // SAFETY: `install` or `open` counted this reference, and each mapping is closed once.
         let state = unsafe { <Arc<T> as ForeignOwnable>::from_foreign(private) };
         // SAFETY: The mmap lock is held for writing.
-        state
-            .as_arc_borrow()
-            .closed(unsafe { VmaRef::from_raw(vma) });
+        let vma = unsafe { VmaRef::from_raw(vma) };
+        state.as_arc_borrow().closed(vma);
     }
 
     /// # Safety
