@@ -10,3 +10,4 @@ pub mod domid;
 pub mod ext;
 pub mod hypercall;
 pub mod restriction;
+pub mod store;
