@@ -8,7 +8,9 @@ pub mod counters;
 pub mod fasync;
 pub mod file;
 pub mod misc;
+pub mod pages;
 pub mod param;
+pub mod pinned;
 pub mod vma;
 
 /// The module this code is linked into.

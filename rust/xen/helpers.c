@@ -7,4 +7,5 @@
 
 #include "helpers/domain.c"
 #include "helpers/hypercall.c"
+#include "helpers/pages.c"
 #include "helpers/percpu.c"

@@ -11,3 +11,4 @@ pub mod ext;
 pub mod hypercall;
 pub mod restriction;
 pub mod store;
+pub mod unpopulated;

@@ -8,6 +8,7 @@
 
 #include "domain.h"
 #include "hypercall.h"
+#include "pages.h"
 #include "percpu.h"
 
 #endif

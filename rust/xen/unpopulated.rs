@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages without memory behind them, for frames of other domains to be placed into.
+//!
+//! C headers: `include/xen/xen.h`, `include/xen/grant_table.h`.
+
+use crate::{
+    bindings,
+    ext::pages::{
+        PageStruct,
+        Pfn, //
+    },
+};
+use core::ptr::NonNull;
+use kernel::{
+    alloc::flags::__GFP_NOWARN,
+    error::to_result,
+    ffi::c_uint,
+    prelude::*, //
+};
+
+/// A batch of pages without memory behind them, owned.
+///
+/// The pages return to the kernel's pool when the batch is dropped. Whoever placed something into
+/// a page takes it out before: the next owner expects it empty. A page that cannot be emptied is
+/// kept from the pool with [`UnpopulatedPages::keep`].
+///
+/// # Invariants
+///
+/// Each non-null element was handed out by the pool to this batch, and not returned.
+pub struct UnpopulatedPages {
+    pages: KVVec<*mut PageStruct>,
+    for_grants: bool,
+}
+
+// SAFETY: Ownership of the pages is not tied to a thread.
+unsafe impl Send for UnpopulatedPages {}
+// SAFETY: Through a shared reference the pages are only looked at.
+unsafe impl Sync for UnpopulatedPages {}
+
+impl UnpopulatedPages {
+    /// Takes `count` pages from the pool, which grows as needed.
+    ///
+    /// `count` must have been checked against a limit. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn alloc(count: usize) -> Result<Self> {
+        Self::alloc_for(count, false)
+    }
+
+    /// Takes `count` pages that can have grants mapped into them: each can say which grant of
+    /// which domain it is.
+    ///
+    /// As [`UnpopulatedPages::alloc`] otherwise.
+    pub fn alloc_for_grants(count: usize) -> Result<Self> {
+        Self::alloc_for(count, true)
+    }
+
+    fn alloc_for(count: usize, for_grants: bool) -> Result<Self> {
+        let number = i32::try_from(count).map_err(|_| ENOMEM)?;
+        let mut pages = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
+        let room = pages
+            .spare_capacity_mut()
+            .as_mut_ptr()
+            .cast::<*mut PageStruct>();
+        to_result(if for_grants {
+            // SAFETY: There is room for `count` pointers.
+            unsafe { bindings::gnttab_alloc_pages(number, room) }
+        } else {
+            // SAFETY: As above.
+            unsafe { bindings::xen_rust_alloc_unpopulated_pages(number as c_uint, room) }
+        })?;
+        // SAFETY: The function has written `count` pointers, for which there was room.
+        unsafe { pages.inc_len(count) };
+        // INVARIANT: They are what the pool has handed out.
+        Ok(Self { pages, for_grants })
+    }
+
+    /// How many pages there are, the kept ones included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.pages.len()
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// The frame of page `index`; [`None`] beyond the end, or when the page is kept.
+    #[inline]
+    pub fn pfn(&self, index: usize) -> Option<Pfn> {
+        // SAFETY: By the type invariant the page is valid.
+        Some(unsafe { Pfn::of(self.page(index)?) })
+    }
+
+    /// Page `index`; [`None`] beyond the end, or when the page is kept.
+    #[inline]
+    pub(crate) fn page(&self, index: usize) -> Option<NonNull<PageStruct>> {
+        NonNull::new(*self.pages.get(index)?)
+    }
+
+    /// Whether somebody but the batch holds a reference to page `index`: a page table of user
+    /// space, or whoever pinned it.
+    #[inline]
+    pub fn is_shared(&self, index: usize) -> bool {
+        self.page(index).is_some_and(|page| {
+            // SAFETY: By the type invariant the page is valid.
+            unsafe { bindings::xen_rust_page_count(page.as_ptr()) > 1 }
+        })
+    }
+
+    /// Whether page `index` is in a page table of user space.
+    #[inline]
+    pub fn is_mapped(&self, index: usize) -> bool {
+        self.page(index).is_some_and(|page| {
+            // SAFETY: By the type invariant the page is valid.
+            unsafe { bindings::xen_rust_page_mapped(page.as_ptr()) }
+        })
+    }
+
+    /// Keeps page `index` from the pool for ever, as something in it could not be taken out.
+    pub fn keep(&mut self, index: usize) {
+        if let Some(page) = self.pages.get_mut(index) {
+            *page = core::ptr::null_mut();
+        }
+    }
+}
+
+impl Drop for UnpopulatedPages {
+    fn drop(&mut self) {
+        self.pages.retain(|page| !page.is_null());
+        if self.pages.is_empty() {
+            return;
+        }
+        // `alloc_for` has checked that it fits.
+        let count = self.pages.len() as c_uint;
+        if self.for_grants {
+            // SAFETY: By the type invariant the pages are this batch's, and are returned once.
+            unsafe { bindings::gnttab_free_pages(count as i32, self.pages.as_mut_ptr()) };
+        } else {
+            // SAFETY: As above.
+            unsafe { bindings::xen_rust_free_unpopulated_pages(count, self.pages.as_mut_ptr()) };
+        }
+    }
+}
