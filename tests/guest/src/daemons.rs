@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Debian's daemons of a dom0: xenstored, then dom0's entries, then xenconsoled.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::sys;
+
+/// Where Debian keeps the tools of the Xen version that is installed.
+pub fn tool(name: &str) -> String {
+    let directory = fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.join("bin/xenstored").exists());
+    match directory {
+        Some(path) => format!("{}/bin/{name}", path.display()),
+        None => name.to_owned(),
+    }
+}
+
+/// Makes the tools findable by name.
+pub fn set_path() {
+    let tools = tool("");
+    std::env::set_var("PATH", format!("/usr/sbin:/usr/bin:/sbin:/bin:{tools}"));
+}
+
+const DAEMONS: [(&str, &[&str]); 3] = [
+    ("xenstored", &["--pid-file", "/run/xenstored.pid"]),
+    ("xen-init-dom0", &[]),
+    ("xenconsoled", &["--pid-file=/run/xenconsoled.pid"]),
+];
+
+/// Starts them, telling each command before it is run.
+pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
+    for (name, arguments) in DAEMONS {
+        let program = tool(name);
+        tell(&format!("{program} {}", arguments.join(" ")));
+        let status = Command::new(&program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .map_err(|e| format!("{program}: {e}"))?;
+        if !status.success() {
+            return Err(format!("{program}: {status}"));
+        }
+    }
+    Ok(())
+}
+
+/// The process of a running daemon.
+pub fn pid(name: &str) -> Option<i32> {
+    let pid: i32 = fs::read_to_string(format!("/run/{name}.pid")).ok()?.trim().parse().ok()?;
+    fs::exists(format!("/proc/{pid}")).ok()?.then_some(pid)
+}
+
+/// Whether the daemons run.
+pub fn running() -> bool {
+    pid("xenstored").is_some() && pid("xenconsoled").is_some()
+}
+
+/// Ends the daemons; xenstored's contents are lost, so nothing can be done with domains afterwards.
+pub fn stop() -> bool {
+    for name in ["xenconsoled", "xenstored"] {
+        let Some(pid) = pid(name) else { continue };
+        // SAFETY: Takes only numbers.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        let gone = || {
+            fs::read_to_string(format!("/proc/{pid}/stat"))
+                .map_or(true, |s| s.rsplit(')').next().is_some_and(|r| r.trim_start().starts_with('Z')))
+        };
+        if !sys::eventually(Duration::from_secs(10), gone) {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests, a suite for each device and each way of using them.
+
+use std::time::Duration;
+
+use crate::ktap::{Suite, TestResult};
+use crate::xen::{BareDomain, Kind};
+
+pub mod balloon;
+pub mod evtchn;
+pub mod gntdev;
+pub mod hypercall_buffer;
+pub mod modules;
+pub mod privcmd;
+pub mod toolstack;
+pub mod xenfs;
+
+/// All suites, in the order to run them: what unloads modules comes last.
+pub const ALL: [&Suite; 8] = [
+    &privcmd::SUITE,
+    &hypercall_buffer::SUITE,
+    &evtchn::SUITE,
+    &gntdev::SUITE,
+    &balloon::SUITE,
+    &xenfs::SUITE,
+    &toolstack::SUITE,
+    &modules::SUITE,
+];
+
+/// How long something that should happen at once may take on a slow machine.
+const SOON: Duration = Duration::from_secs(5);
+/// How long to wait for what must not happen.
+const NEVER: Duration = Duration::from_millis(200);
+
+/// Makes a test of each kind of bare domain.
+fn each_kind(body: impl Fn(BareDomain) -> TestResult) -> TestResult {
+    for kind in [Kind::Pv, Kind::Pvh] {
+        body(BareDomain::new(kind)?)?;
+    }
+    Ok(())
+}

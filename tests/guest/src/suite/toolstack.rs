@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use crate::ktap::Suite;
+
+/// The suite.
+pub const SUITE: Suite = Suite { name: "toolstack", tests: &[] };
