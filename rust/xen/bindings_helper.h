@@ -5,11 +5,14 @@
  */
 #include <linux/eventfd.h>
 #include <linux/fs.h>
+#include <linux/fs_context.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/moduleparam.h>
 #include <linux/poll.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
 #include <linux/sysfs.h>
 
 #include <xen/xen.h>

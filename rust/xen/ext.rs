@@ -7,10 +7,13 @@
 pub mod counters;
 pub mod fasync;
 pub mod file;
+pub mod fs;
 pub mod misc;
 pub mod pages;
 pub mod param;
 pub mod pinned;
+pub mod proc;
+pub mod seq;
 pub mod vma;
 
 /// The module this code is linked into.

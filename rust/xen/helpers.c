@@ -9,3 +9,5 @@
 #include "helpers/hypercall.c"
 #include "helpers/pages.c"
 #include "helpers/percpu.c"
+#include "helpers/store.c"
+#include "helpers/symbols.c"

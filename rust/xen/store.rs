@@ -12,7 +12,10 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     ffi::{
         c_char,
         c_int,
@@ -20,7 +23,10 @@ use kernel::{
         c_ulong,
         c_void, //
     },
+    mm::virt::VmaNew,
+    page::PAGE_SIZE,
     prelude::*,
+    seq_file::SeqFile,
     types::Opaque, //
 };
 
@@ -251,7 +257,7 @@ impl<H: OnChange> Watch<H> {
                 // to. A watch that is refused is not in the kernel's list.
                 //
                 // INVARIANT: The initialiser fails unless the watch is registered.
-                kernel::error::to_result(unsafe {
+                to_result(unsafe {
                     bindings::register_xenbus_watch(Opaque::cast_into(
                         &raw const (*this.as_ptr()).inner,
                     ))
@@ -281,4 +287,71 @@ impl<H: OnChange> PinnedDrop for Watch<H> {
         // handled is waited for.
         unsafe { bindings::unregister_xenbus_watch(self.inner.get()) };
     }
+}
+
+/// The page and the event channel through which this domain and xenstore talk.
+///
+/// # Invariants
+///
+/// `page` is the address of a page of the kernel that is never freed.
+pub struct Interface {
+    page: NonNull<bindings::xenstore_domain_interface>,
+}
+
+impl Interface {
+    /// The interface, if the kernel has set one up.
+    pub fn get() -> Option<Self> {
+        // SAFETY: Set once, while the kernel starts.
+        let page = unsafe { bindings::xen_store_interface };
+        // INVARIANT: The kernel keeps the page for good.
+        NonNull::new(page).map(|page| Self { page })
+    }
+
+    /// Writes the address of the page, in the kernel's address space, as the kernel lets addresses
+    /// be seen: hashed, unless it was started otherwise.
+    pub fn show_address(&self, m: &SeqFile) {
+        let m: *const SeqFile = m;
+        // SAFETY: A `SeqFile` is a valid `struct seq_file` that is ours; the argument is what the
+        // format says.
+        unsafe {
+            bindings::seq_printf(
+                m.cast_mut().cast(),
+                c"0x%p".as_char_ptr(),
+                self.page.as_ptr(),
+            )
+        };
+    }
+
+    /// Maps the page into a process, as the whole of a mapping.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` unless the mapping is of one page from the start of the file.
+    pub fn map(&self, vma: &VmaNew) -> Result {
+        let vma = vma.as_ptr();
+        // SAFETY: The mapping is being set up by us.
+        let (start, end, offset, protection) = unsafe {
+            let vma = &*vma;
+            (
+                vma.__bindgen_anon_1.__bindgen_anon_1.vm_start,
+                vma.__bindgen_anon_1.__bindgen_anon_1.vm_end,
+                vma.vm_pgoff,
+                vma.vm_page_prot,
+            )
+        };
+        if end.checked_sub(start) != Some(PAGE_SIZE) || offset != 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariant.
+        let pfn = unsafe { bindings::xen_rust_addr_to_pfn(self.page.as_ptr().cast()) };
+        // SAFETY: The mapping is being set up and has this range; the page is the kernel's, is
+        // never freed, and is meant to be shared with whoever may open the file.
+        to_result(unsafe { bindings::remap_pfn_range(vma, start, pfn, PAGE_SIZE, protection) })
+    }
+}
+
+/// The local event channel to xenstore.
+pub fn port() -> i32 {
+    // SAFETY: Set once, while the kernel starts.
+    unsafe { bindings::xen_store_evtchn }
 }

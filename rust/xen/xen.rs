@@ -9,6 +9,8 @@ pub mod domain;
 pub mod domid;
 pub mod ext;
 pub mod hypercall;
+pub mod operations;
 pub mod restriction;
 pub mod store;
+pub mod symbols;
 pub mod unpopulated;

@@ -175,6 +175,11 @@ impl FileTable {
         Self(Adapter::<T>::TABLE)
     }
 
+    /// A table that another part of the library has filled.
+    pub(super) const fn from_raw(table: bindings::file_operations) -> Self {
+        Self(table)
+    }
+
     pub(crate) const fn as_raw(&self) -> *const bindings::file_operations {
         &self.0
     }

@@ -10,5 +10,7 @@
 #include "hypercall.h"
 #include "pages.h"
 #include "percpu.h"
+#include "store.h"
+#include "symbols.h"
 
 #endif
