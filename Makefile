@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# `make` and `make modules_install` are plain Kbuild, for a kernel of the user's choice. All else is
+# done by xtask, a program in xtask/ that these targets only call. Kbuild itself reads the file
+# Kbuild, not this one.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+XTASK = cargo run --quiet --locked --manifest-path xtask/Cargo.toml --target-dir build/xtask --
+options = $(if $(LANE),--lane $(LANE)) $(if $(DOM0),--dom0 $(DOM0)) \
+	$(if $(filter 1,$(REFERENCE)),--reference)
+
+export NATIVE
+
+modules modules_install:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_DIR=updates $@
+
+build:
+	$(XTASK) build $(if $(LANE),--lane $(LANE))
+
+run shell:
+	$(XTASK) $@ $(options)
+
+test:
+	$(XTASK) test $(options) $(if $(FILTER),--filter '$(FILTER)')
+
+clippy:
+	$(XTASK) clippy $(if $(LANE),--lane $(LANE))
+
+fmt fmt-check doc rust-analyzer:
+	$(XTASK) $@
+
+# What was compiled here. The build root, the kernels and the downloads stay.
+clean:
+	$(if $(wildcard $(KDIR)/Makefile),-$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
+	$(RM) -r build/kunit build/stock build/guest build/host build/clippy rust-project.json
+
+# All that is below build/, the cache too, unless XEN_RUST_CACHE has moved it.
+distclean: clean
+	$(RM) -r build
+
+help:
+	@echo 'For an installed kernel (see README.md):'
+	@echo '  make [KDIR=...]              build the modules for a kernel, the running one unless told'
+	@echo '  make modules_install         install them into its updates/'
+	@echo
+	@echo 'With a build root and QEMU, set up on first use:'
+	@echo '  make run [DOM0=pv|pvh]       boot Debian with Xen on these drivers, create guests'
+	@echo '  make shell [DOM0=pv|pvh]     the same, to a shell (Ctrl-A X leaves)'
+	@echo '  make test [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1]'
+	@echo '                               all tests; REFERENCE=1: of the C drivers, as a control'
+	@echo '  make build [LANE=kunit|stock]  the modules for one of the kernels that are booted'
+	@echo '  make clippy fmt fmt-check    lint, format, look whether it is formatted'
+	@echo '  make doc rust-analyzer       documentation, rust-project.json for editors'
+	@echo '  make clean distclean         remove what was compiled; remove all of build/'
+	@echo
+	@echo 'Environment: XEN_RUST_CACHE (where the build root and the kernels are, build/cache unless told),'
+	@echo '  NATIVE=1 (use the tools of this host), XEN_RUST_MIRROR, XEN_RUST_SECURITY_MIRROR'
+
+.DEFAULT_GOAL := modules
+.PHONY: modules modules_install build run shell test clippy fmt fmt-check doc rust-analyzer \
+	clean distclean help
+# Targets after one another: each may set up what the next uses.
+.NOTPARALLEL:

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line. The Makefile is its caller; its targets are what users know.
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::check;
+use crate::demo::Demo;
+use crate::kernel::Kernel;
+use crate::lane::{Dom0, Drivers, Lane};
+use crate::modules;
+use crate::place::Places;
+use crate::project::Project;
+use crate::qemu::Mode;
+use crate::step::Progress;
+use crate::suite::{self, Selection};
+
+/// What the user asks for.
+pub enum Command {
+    /// Build our modules for a lane.
+    Build(Lane),
+    /// Boot a dom0 for show or for use.
+    Demo(Demo),
+    Test(Selection),
+    Clippy(Lane),
+    Format {
+        check: bool,
+    },
+}
+
+/// Reads the command line; ends the program if it makes no sense.
+pub fn parse() -> Command {
+    command_of(&app().get_matches())
+}
+
+fn app() -> clap::Command {
+    let lane = |default: Lane| {
+        Arg::new("lane")
+            .long("lane")
+            .value_parser(PossibleValuesParser::new(Lane::ALL.map(Lane::name)))
+            .default_value(default.name())
+            .help("The kernel")
+    };
+    let dom0 = Arg::new("dom0")
+        .long("dom0")
+        .value_parser(PossibleValuesParser::new(Dom0::ALL.map(Dom0::name)))
+        .help("How Xen runs dom0");
+    let reference = Arg::new("reference")
+        .long("reference")
+        .action(ArgAction::SetTrue)
+        .help("Load the kernel's own C drivers instead of ours");
+    let filter = Arg::new("filter")
+        .long("filter")
+        .help("Only guest tests of these names");
+    let command = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
+    let boot = |name, about| {
+        command(name, about).args([lane(Lane::Stock), dom0.clone(), reference.clone()])
+    };
+    clap::Command::new("xtask")
+        .about("Builds, boots and tests the Xen drivers; see `make help`")
+        .subcommand_required(true)
+        .subcommands([
+            command("build", "Build the modules for a lane").arg(lane(Lane::Kunit)),
+            boot(
+                "run",
+                "Boot a dom0 on our drivers and do what an administrator does",
+            ),
+            boot("shell", "Boot a dom0 on our drivers to a shell"),
+            command("test", "Run all tests").args([
+                lane(Lane::Kunit),
+                dom0.clone(),
+                reference.clone(),
+                filter,
+            ]),
+            command("clippy", "Lint everything").arg(lane(Lane::Kunit)),
+            command("fmt", "Format everything"),
+            command("fmt-check", "Say what is not formatted"),
+        ])
+}
+
+fn command_of(matches: &ArgMatches) -> Command {
+    match matches.subcommand() {
+        Some(("build", matches)) => Command::Build(lane(matches)),
+        Some(("run", matches)) => Command::Demo(demo(matches, Mode::Run)),
+        Some(("shell", matches)) => Command::Demo(demo(matches, Mode::Shell)),
+        Some(("test", matches)) => Command::Test(Selection {
+            lane: lane(matches),
+            dom0: dom0(matches).map_or_else(|| Dom0::ALL.to_vec(), |dom0| vec![dom0]),
+            drivers: vec![drivers(matches)],
+            filter: matches.get_one::<String>("filter").cloned(),
+        }),
+        Some(("clippy", matches)) => Command::Clippy(lane(matches)),
+        Some(("fmt", _)) => Command::Format { check: false },
+        Some(("fmt-check", _)) => Command::Format { check: true },
+        _ => unreachable!("clap insists on one of the commands above"),
+    }
+}
+
+fn demo(matches: &ArgMatches, mode: Mode) -> Demo {
+    Demo {
+        lane: lane(matches),
+        dom0: dom0(matches).unwrap_or(Dom0::Pv),
+        drivers: drivers(matches),
+        mode,
+    }
+}
+
+fn lane(matches: &ArgMatches) -> Lane {
+    let name = matches.get_one::<String>("lane");
+    name.and_then(|name| Lane::parse(name))
+        .expect("clap has a default and accepts only lanes")
+}
+
+fn dom0(matches: &ArgMatches) -> Option<Dom0> {
+    matches
+        .get_one::<String>("dom0")
+        .and_then(|name| Dom0::parse(name))
+}
+
+fn drivers(matches: &ArgMatches) -> Drivers {
+    if matches.get_flag("reference") {
+        Drivers::C
+    } else {
+        Drivers::Rust
+    }
+}
+
+impl Command {
+    /// The lanes whose kernels it needs.
+    fn lanes(&self) -> &[Lane] {
+        match self {
+            Command::Build(lane) | Command::Clippy(lane) => std::slice::from_ref(lane),
+            Command::Demo(demo) => std::slice::from_ref(&demo.lane),
+            Command::Test(selection) => std::slice::from_ref(&selection.lane),
+            Command::Format { .. } => &[],
+        }
+    }
+
+    /// Does it; gives the exit status.
+    pub fn run(&self) -> Result<u8> {
+        let progress = Progress::new();
+        let places = Places::find()?;
+        let mut project = Project::open(&progress, &places, self.lanes())?;
+        match self {
+            Command::Build(lane) => {
+                let (kernel, _) = modules::for_lane(&project, *lane)?;
+                print_places(&project, &kernel);
+            }
+            Command::Demo(demo) => return demo.run(&mut project),
+            Command::Test(selection) => return suite::run(&mut project, selection),
+            Command::Clippy(lane) => check::clippy(&project, *lane)?,
+            Command::Format { check } => check::format(&project, *check)?,
+        }
+        Ok(0)
+    }
+}
+
+/// Says where a build's products are; other tools rely on these places.
+fn print_places(project: &Project<'_>, kernel: &Kernel) {
+    let build = project.places.build();
+    let lane = kernel.lane.name();
+    println!(
+        "Linux {} for lane {lane}, below {}:",
+        kernel.release,
+        build.display()
+    );
+    for (place, what) in [
+        (format!("{lane}/modules/*.ko"), "our modules"),
+        (
+            format!("{lane}/reference/*.ko"),
+            "the kernel's own C drivers",
+        ),
+        (format!("{lane}/vmlinuz"), "the kernel"),
+        (format!("{lane}/source"), "its source"),
+        (
+            format!("{lane}/kernel"),
+            "its objects: KDIR to build against it by hand",
+        ),
+        ("xen.gz".to_owned(), "Xen"),
+        ("root".to_owned(), "the build root"),
+    ] {
+        println!("  {place:24} {what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        app().debug_assert();
+    }
+
+    #[test]
+    fn tests_run_as_both_kinds_of_dom0_unless_told() {
+        let chosen = |arguments: &[&str]| match command_of(&app().get_matches_from(arguments)) {
+            Command::Test(selection) => (selection.dom0, selection.drivers, selection.filter),
+            _ => panic!("not a test"),
+        };
+        assert_eq!(
+            chosen(&["xtask", "test"]),
+            (vec![Dom0::Pv, Dom0::Pvh], vec![Drivers::Rust], None)
+        );
+        assert_eq!(
+            chosen(&[
+                "xtask",
+                "test",
+                "--dom0",
+                "pvh",
+                "--reference",
+                "--filter",
+                "a*"
+            ]),
+            (vec![Dom0::Pvh], vec![Drivers::C], Some("a*".to_owned()))
+        );
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Initramfs images: Debian's own programs with the libraries they load, our modules beside the
+//! kernel's, and a guest to start.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cpio::Archive;
+use crate::elf;
+use crate::kernel::{Kernel, REFERENCE};
+use crate::place::{self, temporary};
+use crate::project::Project;
+use crate::root::XEN;
+use crate::tool::{self, Tools};
+
+/// Where the kernel's own C drivers are found by those who want them by name.
+const REFERENCE_FOLDER: &str = "usr/lib/reference";
+
+const FOLDERS: &[&str] = &[
+    "dev/pts",
+    "dev/shm",
+    "etc/xen",
+    "mnt",
+    "proc",
+    "root",
+    "run/lock",
+    "run/xen",
+    "sys",
+    "tmp",
+    "var/lib/xen",
+    "var/lib/xenstored",
+    "var/log/xen",
+];
+
+const LINKS: &[(&str, &str)] = &[
+    ("bin", "usr/bin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
+    ("sbin", "usr/sbin"),
+    ("var/lock", "/run/lock"),
+    ("var/run", "/run"),
+    ("init", "usr/lib/xen-rust/xen-guest"),
+];
+
+const TEXTS: &[(&str, &str)] = &[
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+    ("etc/group", "root:x:0:\n"),
+    ("etc/xen/xl.conf", "autoballoon=\"off\"\n"),
+];
+
+/// Builds dom0's image for a kernel with our modules; gives the file.
+///
+/// The kernel's own C drivers are in it, too, where a distribution has them.
+pub fn dom0(
+    project: &Project<'_>,
+    kernel: &Kernel,
+    modules: &Path,
+    guest: &Path,
+) -> Result<PathBuf> {
+    let step = project.progress.step(
+        format!("dom0 image for lane {}", kernel.lane.name()),
+        "collecting files",
+    );
+    let mut image = base(&project.tools, guest)?;
+    xen(&project.tools, &mut image)?;
+    kernel_modules(project, kernel, modules, &mut image)?;
+
+    let build = project.places.lane(kernel.lane);
+    let mut domu = base(&project.tools, guest)?;
+    for name in REFERENCE {
+        let file = format!("{name}.ko");
+        domu.copy(
+            &format!("{REFERENCE_FOLDER}/{file}"),
+            &kernel.reference.join(&file),
+        )?;
+    }
+    let initrd = build.join("domu.cpio");
+    write(&domu, &initrd)?;
+    image.copy("guest/vmlinuz", &kernel.vmlinuz)?;
+    image.copy("guest/initrd", &initrd)?;
+
+    let file = build.join("dom0.cpio");
+    write(&image, &file)?;
+    step.done();
+    Ok(file)
+}
+
+/// What any image has: folders, busybox, the guest programs as first process.
+fn base(tools: &Tools, guest: &Path) -> Result<Archive> {
+    let mut image = Archive::default();
+    for folder in FOLDERS {
+        image.directory(folder);
+    }
+    for (path, target) in LINKS {
+        image.link(path, target);
+    }
+    for (path, text) in TEXTS {
+        image.text(path, text);
+    }
+    // The first process' console, before it has mounted anything.
+    image.character_device("dev/console", 5, 1);
+    image.character_device("dev/null", 1, 3);
+    image.directory("usr/lib64");
+    image.copy("usr/lib/xen-rust/xen-guest", guest)?;
+
+    let busybox = tools.file("/usr/bin/busybox");
+    image.copy("usr/bin/busybox", &busybox)?;
+    let applets = tool::output(tools.command("busybox", Path::new("/")).arg("--list"))?;
+    for applet in applets
+        .lines()
+        .filter(|applet| !["busybox", "init", "linuxrc"].contains(applet))
+    {
+        image.link(&format!("usr/bin/{applet}"), "busybox");
+    }
+    Ok(image)
+}
+
+/// Adds Xen's programs, kmod, and what they load.
+fn xen(tools: &Tools, image: &mut Archive) -> Result<()> {
+    let mut programs = Vec::new();
+    let xen_bin = format!("/usr/lib/xen-{XEN}/bin");
+    for folder in [xen_bin.as_str(), "/usr/bin"] {
+        let dir = tools.file(folder);
+        for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let file = dir.join(&name);
+            let wanted = folder == xen_bin || name.starts_with("xenstore");
+            // Some names are links to packages that are not installed.
+            if !wanted || !file.is_file() {
+                continue;
+            }
+            image.copy(&format!("{}/{name}", &folder[1..]), &file)?;
+            if folder == xen_bin {
+                image.link(&format!("usr/bin/{name}"), &format!("{folder}/{name}"));
+            }
+            programs.push(file);
+        }
+    }
+    let hvmloader = format!("usr/lib/xen-{XEN}/boot/hvmloader");
+    image.copy(&hvmloader, &tools.file(&format!("/{hvmloader}")))?;
+
+    let kmod = tools.file("/usr/bin/kmod");
+    image.copy("usr/bin/kmod", &kmod)?;
+    for name in ["depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod"] {
+        for folder in ["usr/bin", "usr/sbin"] {
+            image.link(&format!("{folder}/{name}"), "/usr/bin/kmod");
+        }
+    }
+    programs.push(kmod);
+
+    let mut libraries = elf::closure(tools, programs.iter().map(PathBuf::as_path))?;
+    // Loaded by pthread_cancel, which no header tells.
+    libraries.extend(elf::library(tools, "libgcc_s.so.1"));
+    for path in libraries {
+        let place = path.trim_start_matches('/');
+        // /lib and /lib64 are links in the image as they are in Debian.
+        let place = match place.strip_prefix("lib") {
+            Some(_) => format!("usr/{place}"),
+            None => place.to_owned(),
+        };
+        image.copy(&place, &tools.file(&path))?;
+    }
+    Ok(())
+}
+
+/// Adds our modules where they win over the kernel's own, as an installation has them.
+fn kernel_modules(
+    project: &Project<'_>,
+    kernel: &Kernel,
+    modules: &Path,
+    image: &mut Archive,
+) -> Result<()> {
+    // depmod works on real files: a tree of them, to be read into the image.
+    let tree = project.places.lane(kernel.lane).join("depmod");
+    place::remove_dir(&tree)?;
+    let base = tree.join("lib/modules").join(&kernel.release);
+    let ours = base.join("updates");
+    let own = base.join("kernel/drivers/xen");
+    for dir in [&ours, &own] {
+        fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    }
+    for entry in fs::read_dir(modules)? {
+        let path = entry?.path();
+        fs::copy(&path, ours.join(path.file_name().unwrap_or_default()))?;
+    }
+    for name in REFERENCE {
+        let file = format!("{name}.ko");
+        fs::copy(kernel.reference.join(&file), own.join(&file))?;
+        image.link(
+            &format!("{REFERENCE_FOLDER}/{file}"),
+            &format!(
+                "/usr/lib/modules/{}/kernel/drivers/xen/{file}",
+                kernel.release
+            ),
+        );
+    }
+    for list in [
+        "modules.order",
+        "modules.builtin",
+        "modules.builtin.modinfo",
+    ] {
+        fs::copy(kernel.builtin_lists.join(list), base.join(list))
+            .with_context(|| format!("copying {list}"))?;
+    }
+    let mut depmod = project.tools.command("depmod", &tree);
+    tool::output(depmod.arg("-b").arg(&tree).arg(&kernel.release))?;
+    add_tree(image, &tree, "usr")?;
+    place::remove_dir(&tree)
+}
+
+fn add_tree(image: &mut Archive, from: &Path, to: &str) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry?;
+        let path = format!("{to}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            add_tree(image, &entry.path(), &path)?;
+        } else {
+            let content = fs::read(entry.path())?;
+            image.bytes(&path, content);
+        }
+    }
+    Ok(())
+}
+
+fn write(image: &Archive, file: &Path) -> Result<()> {
+    let fresh = temporary(file);
+    let out = File::create(&fresh).with_context(|| format!("making {}", fresh.display()))?;
+    let mut out = BufWriter::new(out);
+    image
+        .write(&mut out)
+        .and_then(|()| Ok(out.flush()?))
+        .and_then(|()| Ok(fs::rename(&fresh, file)?))
+        .with_context(|| format!("writing {}", file.display()))
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One builder at a time in a cache and in a clone.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::io::AsRawFd;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{flock, FlockArg};
+
+use crate::step::Progress;
+
+/// A lock that is held until dropped. The kernel lets go of it when the process ends, so a killed
+/// run leaves no stale lock.
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a folder, waiting for another run that holds it.
+    pub fn take(progress: &Progress, dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let path = dir.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
+        if flock(file.as_raw_fd(), FlockArg::LockExclusiveNonblock).is_err() {
+            let step = progress.step(
+                format!("lock of {}", dir.display()),
+                "waiting for another run that is building there",
+            );
+            flock(file.as_raw_fd(), FlockArg::LockExclusive)
+                .with_context(|| format!("locking {}", path.display()))?;
+            step.done();
+        }
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Booting Xen with a dom0 in QEMU.
+//!
+//! Always in software emulation: it is the same on every machine, and nested virtualisation,
+//! where there is any, is not.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::io::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+
+use crate::console::{Console, Verdict};
+use crate::ktap::Outcome;
+use crate::lane::{Dom0, Drivers};
+use crate::place;
+use crate::project::Project;
+use crate::root::XEN;
+
+/// A guest that says nothing for so long hangs: no test may take longer.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// No boot may take longer, whatever it says.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Megabytes of the machine, and of these dom0's.
+const MACHINE_MEMORY: u32 = 2048;
+const DOM0_MEMORY: u32 = 1024;
+
+/// What dom0's first process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Test,
+    Run,
+    Shell,
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Test => "test",
+            Mode::Run => "run",
+            Mode::Shell => "shell",
+        }
+    }
+}
+
+/// One boot of a machine.
+pub struct Boot<'a> {
+    pub vmlinuz: PathBuf,
+    pub image: PathBuf,
+    pub dom0: Dom0,
+    pub drivers: Drivers,
+    pub mode: Mode,
+    pub filter: Option<&'a str>,
+}
+
+impl Boot<'_> {
+    /// Boots the machine and reads its console to the end. Each line goes to `log` and to `each`,
+    /// with a test's result if it is one.
+    pub fn watch(
+        &self,
+        project: &Project<'_>,
+        log: &PathBuf,
+        mut each: impl FnMut(&str, Option<(Outcome, String)>),
+    ) -> Result<Verdict> {
+        if let Some(dir) = log.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let mut log = File::create(log).with_context(|| format!("making {}", log.display()))?;
+        let (mut ours, theirs) = UnixStream::pair().context("making a pipe")?;
+        let theirs = OwnedFd::from(theirs);
+        ours.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let mut command = self.command(project, "stdio")?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(theirs.try_clone()?))
+            .stderr(Stdio::from(theirs));
+        let mut qemu = command.spawn().context("starting QEMU")?;
+        // Our copies of its ends would keep the pipe open after its end.
+        drop(command);
+
+        let mut console = Console::default();
+        let (start, mut heard) = (Instant::now(), Instant::now());
+        let mut stopped = None;
+        let mut line = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match ours.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    heard = Instant::now();
+                    log.write_all(&buffer[..count])
+                        .context("writing the console's log")?;
+                    for byte in &buffer[..count] {
+                        line.push(*byte);
+                        if *byte == b'\n' {
+                            let text = String::from_utf8_lossy(&line).into_owned();
+                            let result = console.take(&text);
+                            each(&text, result);
+                            line.clear();
+                        }
+                    }
+                }
+                Err(error)
+                    if [
+                        ErrorKind::WouldBlock,
+                        ErrorKind::TimedOut,
+                        ErrorKind::Interrupted,
+                    ]
+                    .contains(&error.kind()) => {}
+                Err(error) => return Err(error).context("reading the console"),
+            }
+            if heard.elapsed() > SILENCE {
+                stopped = Some(format!("no output for {} s", SILENCE.as_secs()));
+            } else if start.elapsed() > LIMIT {
+                stopped = Some(format!("not at its end after {} s", LIMIT.as_secs()));
+            }
+            if stopped.is_some() {
+                qemu.kill().context("ending QEMU")?;
+                break;
+            }
+        }
+        qemu.wait().context("waiting for QEMU")?;
+        if !line.is_empty() {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            let result = console.take(&text);
+            each(&text, result);
+        }
+        Ok(console.judge(stopped))
+    }
+
+    /// Boots the machine with its console on the terminal.
+    pub fn interact(&self, project: &Project<'_>) -> Result<()> {
+        // "mon:" is what makes Ctrl-A X leave.
+        let status = self
+            .command(project, "mon:stdio")?
+            .status()
+            .context("starting QEMU")?;
+        if !status.success() {
+            bail!("QEMU ended with {status}");
+        }
+        Ok(())
+    }
+
+    fn command(&self, project: &Project<'_>, serial: &str) -> Result<Command> {
+        let xen = unpacked_xen(project)?;
+        let mut qemu = project
+            .tools
+            .command("qemu-system-x86_64", &project.places.repo);
+        // The processor has what Xen needs for HVM and PVH guests, and a source of randomness,
+        // without which xl waits for seconds.
+        qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2"]);
+        qemu.args(["-cpu", "qemu64,+svm,+npt,+rdrand,+fsgsbase,+smap,+smep"]);
+        qemu.args(["-m", &MACHINE_MEMORY.to_string()]);
+        qemu.args([
+            "-display",
+            "none",
+            "-no-reboot",
+            "-monitor",
+            "none",
+            "-nic",
+            "none",
+        ]);
+        qemu.args(["-serial", serial]);
+        let mut xen_line = format!(
+            "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning \
+             dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M dom0_max_vcpus=2"
+        );
+        if self.dom0 == Dom0::Pvh {
+            xen_line.push_str(" dom0=pvh iommu=1");
+            qemu.args(["-device", "amd-iommu"]);
+        }
+        let mut dom0_line = format!(
+            "console=hvc0 rdinit=/init panic=-1 xen_rust.mode={} xen_rust.drivers={}",
+            self.mode.name(),
+            self.drivers.name()
+        );
+        if let Some(filter) = self.filter {
+            if filter.contains(char::is_whitespace) {
+                bail!("a filter is one word: {filter:?}");
+            }
+            dom0_line.push_str(&format!(" xen_rust.filter={filter}"));
+        }
+        qemu.arg("-kernel").arg(xen).arg("-append").arg(xen_line);
+        // A list of modules, each with its command line: a comma that is meant is doubled.
+        let comma = |text: String| text.replace(',', ",,");
+        qemu.arg("-initrd").arg(format!(
+            "{} {},{}",
+            comma(self.vmlinuz.display().to_string()),
+            comma(dom0_line),
+            comma(self.image.display().to_string())
+        ));
+        Ok(qemu)
+    }
+}
+
+/// Xen as QEMU wants it, which does not unpack.
+fn unpacked_xen(project: &Project<'_>) -> Result<PathBuf> {
+    let packed = project.tools.file(&format!("/boot/xen-{XEN}-amd64.gz"));
+    let unpacked = project.places.build().join("xen");
+    let mut gzip = project.tools.command("gzip", &project.places.repo);
+    gzip.arg("-dc")
+        .stdin(File::open(&packed).context("opening Debian's Xen")?);
+    let bytes = gzip.output().context("starting gzip")?;
+    if !bytes.status.success() {
+        bail!("{} does not unpack", packed.display());
+    }
+    place::write(&unpacked, bytes.stdout)?;
+    Ok(unpacked)
+}

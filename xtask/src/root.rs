@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The build root: a Debian tree with the compilers, QEMU, Xen and its tools, the same on every
+//! host.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::archive::{explain, Archive};
+use crate::disk;
+use crate::error::surroundings;
+use crate::stamp::Stamp;
+use crate::step::Progress;
+use crate::tool;
+
+/// The Xen release that is booted.
+pub const XEN: &str = "4.20";
+
+/// What the build root holds, beyond apt.
+const PACKAGES: &[&str] = &[
+    // Kernels and modules.
+    "bc",
+    "bindgen",
+    "bison",
+    "build-essential",
+    "cpio",
+    "flex",
+    "kmod",
+    "libclang-dev",
+    "libdw-dev",
+    "libelf-dev",
+    "libssl-dev",
+    "pahole",
+    "python3",
+    "rust-clippy",
+    "rust-src",
+    "rustc",
+    "rustfmt",
+    "xz-utils",
+    // Guest programs.
+    "ca-certificates",
+    "cargo",
+    // Running them.
+    "busybox-static",
+    "qemu-system-x86",
+    "xen-hypervisor-4.20-amd64",
+    "xen-utils-4.20",
+    "xenstore-utils",
+];
+
+/// Megabytes the build root needs while it is made.
+const SIZE: u64 = 3500;
+
+/// Makes sure that the build root is there and says where.
+pub fn ensure(progress: &Progress, archive: &Archive<'_>, cache: &Path) -> Result<PathBuf> {
+    let root = cache.join("root");
+    let packages = PACKAGES.join(",");
+    let sources = archive.sources().join("\n");
+    let stamp = Stamp::of(&["1", &packages, &sources]);
+    stamp.ensure(&root, |fresh| {
+        disk::needs(cache, SIZE)?;
+        install_mmdebstrap(progress)?;
+        let step = progress.step("build root", "downloading and unpacking Debian packages");
+        let mut make = tool::host("mmdebstrap", cache);
+        // As root of a user namespace, only this mode does without device nodes.
+        make.arg(if is_real_root() {
+            "--mode=root"
+        } else {
+            "--mode=unshare"
+        });
+        make.args([
+            "--variant=apt",
+            "--format=directory",
+            "--aptopt=APT::Install-Recommends \"false\"",
+            "--aptopt=APT::Sandbox::User \"root\"",
+            "--aptopt=Acquire::Languages \"none\"",
+            "--aptopt=Acquire::Retries \"3\"",
+            "--dpkgopt=force-unsafe-io",
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+        ]);
+        make.arg(format!("--include={packages}"));
+        make.arg(crate::archive::SUITE)
+            .arg(fresh)
+            .args(archive.sources());
+        let log = cache.join("root.log");
+        let ran = tool::watch(&mut make, &step, Some(&log), |_| {})?;
+        if !ran.success {
+            return Err(explain(&ran, "the build root's packages"));
+        }
+        step.done();
+        Ok(())
+    })?;
+    // Names are looked up in there, too (by cargo).
+    if let Ok(resolver) = fs::read("/etc/resolv.conf") {
+        let path = root.join("etc/resolv.conf");
+        crate::place::write(&path, resolver).context("telling the build root the name server")?;
+    }
+    Ok(root)
+}
+
+/// Whether we are root outside of any user namespace.
+fn is_real_root() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_whitespace();
+    nix::unistd::geteuid().is_root() && fields.nth(1) == Some("0")
+}
+
+fn install_mmdebstrap(progress: &Progress) -> Result<()> {
+    if Path::new("/usr/bin/mmdebstrap").exists() {
+        return Ok(());
+    }
+    if !is_real_root() {
+        return Err(surroundings(
+            "mmdebstrap is missing: install it (as root: apt-get install mmdebstrap)",
+        ));
+    }
+    let step = progress.step("mmdebstrap", "installing it on this host by apt-get");
+    for arguments in [
+        &["update"][..],
+        &["install", "--yes", "--no-install-recommends", "mmdebstrap"],
+    ] {
+        let mut install = tool::host("apt-get", Path::new("/"));
+        install
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(arguments);
+        let ran = tool::watch(&mut install, &step, None, |_| {})?;
+        // The host's lists may be partly out of reach, and still have this one.
+        if !ran.success && arguments != ["update"] {
+            return Err(explain(&ran, "mmdebstrap"));
+        }
+    }
+    step.done();
+    Ok(())
+}
