@@ -23,7 +23,8 @@ RUSTFLAGS_$(xen_lib)/xen.o := $(xen_rustflags) \
 	--emit=metadata=$(obj)/$(xen_lib)/libxen.rmeta
 
 # Flags of gcc that libclang does not know. The kernel keeps the same list for its own
-# bindings, in a Makefile that external modules cannot reach.
+# bindings, in a Makefile that external modules cannot reach. clang's flags are libclang's.
+ifndef CONFIG_CC_IS_CLANG
 xen_bindgen_skip_c_flags := -mno-fp-ret-in-387 -mpreferred-stack-boundary=% \
 	-mskip-rax-setup -mgeneral-regs-only -msign-return-address=% \
 	-mindirect-branch=thunk-extern -mindirect-branch-register \
@@ -40,6 +41,7 @@ xen_bindgen_skip_c_flags := -mno-fp-ret-in-387 -mpreferred-stack-boundary=% \
 	-fstrict-flex-arrays=% -fmin-function-alignment=% \
 	--param=% --param asan-% -fdiagnostics-show-context% -fno-isolate-erroneous-paths-dereference \
 	-ffixed-x18
+endif
 
 xen_bindgen_target_x86 := x86_64-linux-gnu
 xen_bindgen_target_arm64 := aarch64-linux-gnu
