@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What each operation of `/dev/xen/*` and `/proc/xen` costs, in instructions.
+//!
+//! Run as the first process of a dom0 with one vCPU on an emulator whose clock counts executed instructions, it loads
+//! the drivers, makes each operation many times, prints a line of JSON for each, and powers off. The same program
+//! measures these drivers and the kernel's own in C; the kernel command line says which (see [`xen_guest::boot`]).
+//!
+//! - [`clock`]: the time stamp counter, which counts the instructions,
+//! - [`measure`]: making an operation often enough, and its line of output,
+//! - [`partner`]: the domain that grants, and whose frames are mapped,
+//! - [`operations`]: what is measured, one file for each device,
+//! - [`floor`]: what cannot be saved: the hypercalls alone,
+//! - [`memory`]: the kernel memory that open files, ports, grants and frames take,
+//! - [`drivers`]: loading the modules.
+
+mod clock;
+mod drivers;
+mod floor;
+mod measure;
+mod memory;
+mod operations;
+mod partner;
+
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+
+use measure::Report;
+use xen_guest::boot::{self, Words};
+use xen_guest::sys;
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        eprintln!("xen-bench: measures only as the first process of its own dom0");
+        return ExitCode::from(2);
+    }
+    boot::mount_all();
+    let Ok(mut console) = File::options().write(true).open("/dev/console") else {
+        sys::power_off();
+        return ExitCode::FAILURE;
+    };
+    // A first process that ends panics the kernel: whatever happens, power off.
+    std::panic::set_hook(Box::new(|info| {
+        if let Ok(mut console) = File::options().write(true).open("/dev/console") {
+            let _ = writeln!(console, "xen-bench: {info}");
+        }
+    }));
+    let report = match console.try_clone() {
+        Ok(out) => Report::new(out, Words::read().get("filter").map(str::to_owned)),
+        Err(_) => {
+            sys::power_off();
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = std::panic::catch_unwind(move || run(report));
+    let verdict = match result {
+        Ok(Ok(lines)) => format!("XEN-BENCH-END {lines}"),
+        Ok(Err(error)) => format!("XEN-BENCH-FAILED {error}"),
+        Err(_) => "XEN-BENCH-FAILED panicked".into(),
+    };
+    let _ = writeln!(console, "{verdict}");
+    let error = sys::power_off();
+    let _ = writeln!(console, "xen-bench: power off: {error}");
+    ExitCode::FAILURE
+}
+
+/// Measures everything; gives the number of lines printed.
+fn run(mut report: Report) -> Result<usize, String> {
+    let words = Words::read();
+    drivers::load(words.drivers(), &mut report)?;
+    let mut partner =
+        partner::Partner::new().map_err(|error| format!("making a domain: {error}"))?;
+    floor::measure(&mut report, &mut partner);
+    operations::measure(&mut report, &mut partner);
+    memory::measure(&mut report, &mut partner);
+    Ok(report.lines())
+}
