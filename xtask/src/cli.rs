@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use crate::check;
 use crate::demo::Demo;
 use crate::kernel::Kernel;
+use crate::krate;
 use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
 use crate::place::Places;
@@ -28,6 +29,10 @@ pub enum Command {
     Format {
         check: bool,
     },
+    /// Write the documentation of our crates.
+    Document(Lane),
+    /// Write rust-project.json for editors.
+    Describe(Lane),
 }
 
 /// Reads the command line; ends the program if it makes no sense.
@@ -77,6 +82,8 @@ fn app() -> clap::Command {
             command("clippy", "Lint everything").arg(lane(Lane::Kunit)),
             command("fmt", "Format everything"),
             command("fmt-check", "Say what is not formatted"),
+            command("doc", "Write the documentation of our crates").arg(lane(Lane::Kunit)),
+            command("rust-analyzer", "Write rust-project.json for editors").arg(lane(Lane::Kunit)),
         ])
 }
 
@@ -94,6 +101,8 @@ fn command_of(matches: &ArgMatches) -> Command {
         Some(("clippy", matches)) => Command::Clippy(lane(matches)),
         Some(("fmt", _)) => Command::Format { check: false },
         Some(("fmt-check", _)) => Command::Format { check: true },
+        Some(("doc", matches)) => Command::Document(lane(matches)),
+        Some(("rust-analyzer", matches)) => Command::Describe(lane(matches)),
         _ => unreachable!("clap insists on one of the commands above"),
     }
 }
@@ -131,7 +140,10 @@ impl Command {
     /// The lanes whose kernels it needs.
     fn lanes(&self) -> &[Lane] {
         match self {
-            Command::Build(lane) | Command::Clippy(lane) => std::slice::from_ref(lane),
+            Command::Build(lane)
+            | Command::Clippy(lane)
+            | Command::Document(lane)
+            | Command::Describe(lane) => std::slice::from_ref(lane),
             Command::Demo(demo) => std::slice::from_ref(&demo.lane),
             Command::Test(selection) => std::slice::from_ref(&selection.lane),
             Command::Format { .. } => &[],
@@ -152,6 +164,8 @@ impl Command {
             Command::Test(selection) => return suite::run(&mut project, selection),
             Command::Clippy(lane) => check::clippy(&project, *lane)?,
             Command::Format { check } => check::format(&project, *check)?,
+            Command::Document(lane) => println!("{}", krate::document(&project, *lane)?.display()),
+            Command::Describe(lane) => println!("{}", krate::describe(&project, *lane)?.display()),
         }
         Ok(0)
     }

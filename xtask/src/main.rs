@@ -15,6 +15,7 @@ mod error;
 mod guest;
 mod image;
 mod kernel;
+mod krate;
 mod ktap;
 mod lane;
 mod lock;

@@ -2,8 +2,8 @@
 
 //! Our modules, built for a lane.
 //!
-//! Kbuild writes its objects beside the sources. To keep the clone clean and the lanes apart,
-//! each lane has a folder of links to the sources and is built there.
+//! Each lane's objects are in a folder of their own, so that the clone stays clean and the lanes do
+//! not disturb each other.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 
+use crate::error::{surroundings, DISK_FULL};
 use crate::kernel::{self, Kernel};
-use crate::place::{self, link};
+use crate::place;
 use crate::project::Project;
 use crate::tool::{self, TAIL};
 
-/// Where the modules' sources are.
+/// Where Kbuild leaves objects when it is called in the clone itself.
 const FOLDERS: &[&str] = &["rust", "drivers", "tests/kunit"];
 
 /// How the modules are compiled.
@@ -38,14 +39,14 @@ impl How {
 
 /// Builds our modules for a kernel; gives the folder that has them.
 pub fn build(project: &Project<'_>, kernel: &Kernel) -> Result<PathBuf> {
-    let farm = compile(project, kernel, How::Build)?;
-    let order = fs::read_to_string(farm.join("modules.order")).context("reading modules.order")?;
+    let objects = compile(project, kernel, How::Build)?;
+    let order = fs::read_to_string(objects.join("modules.order")).context("reading modules.order")?;
     let dir = project.places.lane(kernel.lane).join("modules");
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let mut names = HashSet::new();
     for line in order.lines() {
         // Paths are relative to the folder, or (in some releases) absolute; join takes both.
-        let module = farm.join(line).with_extension("ko");
+        let module = objects.join(line).with_extension("ko");
         let name = match module.file_name() {
             Some(name) => name.to_owned(),
             None => continue,
@@ -69,18 +70,17 @@ pub fn build(project: &Project<'_>, kernel: &Kernel) -> Result<PathBuf> {
 /// Compiles our modules with Kbuild and gives the folder this was done in.
 pub fn compile(project: &Project<'_>, kernel: &Kernel, how: How) -> Result<PathBuf> {
     let lane = kernel.lane;
-    let farm = project.places.lane(lane).join(how.folder());
-    mirror(&project.places.repo, &farm)?;
+    let objects = project.places.lane(lane).join(how.folder());
+    refuse_foreign_objects(&project.places.repo)?;
     let step = project.progress.step(
         format!("modules for lane {} ({})", lane.name(), kernel.release),
         "compiling",
     );
     let log = project.places.log(lane, how.folder());
-    let mut make = project.tools.command("make", &farm);
-    make.arg(format!("-j{}", tool::jobs() + 1));
-    make.arg("-C")
-        .arg(&kernel.objects)
-        .arg(format!("M={}", farm.display()));
+    let mut make = project.tools.command("make", &project.places.repo);
+    make.arg(format!("-j{}", tool::jobs() + 1)).arg("-C").arg(&kernel.objects);
+    make.arg(format!("M={}", project.places.repo.display()));
+    make.arg(format!("MO={}", objects.display()));
     if how == How::Clippy {
         make.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"]);
         make.env("CLIPPY_CONF_DIR", &kernel.source);
@@ -105,10 +105,10 @@ pub fn compile(project: &Project<'_>, kernel: &Kernel, how: How) -> Result<PathB
                 .progress
                 .note(&format!("there are warnings: {}", log.display()));
         }
-        return Ok(farm);
+        return Ok(objects);
     }
     if ran.says("No space left on device") {
-        return Err(crate::error::surroundings(crate::error::DISK_FULL));
+        return Err(surroundings(DISK_FULL));
     }
     if told.is_empty() {
         told.extend(ran.tail);
@@ -122,65 +122,36 @@ pub fn compile(project: &Project<'_>, kernel: &Kernel, how: How) -> Result<PathB
     )
 }
 
-/// Makes `farm` a tree of links to the modules' sources, and removes links to what has gone.
-fn mirror(repo: &Path, farm: &Path) -> Result<()> {
-    let mut wanted = HashSet::new();
-    wanted.insert(PathBuf::from("Kbuild"));
+/// Kbuild would take objects that lie beside the sources for this build's, whatever kernel they
+/// were made for.
+fn refuse_foreign_objects(repo: &Path) -> Result<()> {
     for folder in FOLDERS {
-        sources(repo, Path::new(folder), &mut wanted)?;
+        if let Some(object) = find_object(&repo.join(folder))? {
+            return Err(surroundings(format!(
+                "{} is from a build in the clone itself: run `make clean` first",
+                object.display()
+            )));
+        }
     }
-    for file in &wanted {
-        link(&repo.join(file), &farm.join(file))?;
-    }
-    forget(farm, Path::new(""), &wanted)
+    Ok(())
 }
 
-/// Adds the source files below a folder.
-fn sources(repo: &Path, folder: &Path, found: &mut HashSet<PathBuf>) -> Result<()> {
-    let dir = repo.join(folder);
+fn find_object(dir: &Path) -> Result<Option<PathBuf>> {
     if !dir.exists() {
-        return Ok(());
+        return Ok(None);
     }
-    for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
         let entry = entry?;
-        let path = folder.join(entry.file_name());
+        let path = entry.path();
         if entry.file_type()?.is_dir() {
-            sources(repo, &path, found)?;
-        } else if is_source(&path) {
-            found.insert(path);
+            if let Some(object) = find_object(&path)? {
+                return Ok(Some(object));
+            }
+        } else if path.extension().map_or(false, |suffix| suffix == "o" || suffix == "rmeta") {
+            return Ok(Some(path));
         }
     }
-    Ok(())
-}
-
-/// Whether a file is a source, as opposed to what a build in the clone itself left there.
-fn is_source(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if name.starts_with('.') || name.ends_with(".mod.c") {
-        return false;
-    }
-    match path.extension() {
-        Some(suffix) => ["rs", "c", "h", "S", "mk"]
-            .iter()
-            .any(|known| suffix == *known),
-        // Kbuild, Makefile, lists of parameters.
-        None => true,
-    }
-}
-
-/// Removes the links below `farm` that are not wanted (any more).
-fn forget(farm: &Path, folder: &Path, wanted: &HashSet<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(farm.join(folder))? {
-        let entry = entry?;
-        let path = folder.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            forget(farm, &path, wanted)?;
-        } else if kind.is_symlink() && !wanted.contains(&path) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    Ok(None)
 }
 
 /// The kernel of a lane and our modules for it.
@@ -188,32 +159,4 @@ pub fn for_lane(project: &Project<'_>, lane: crate::lane::Lane) -> Result<(Kerne
     let kernel = kernel::ensure(project, lane)?;
     let modules = build(project, &kernel)?;
     Ok((kernel, modules))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_are_told_from_products() {
-        for source in [
-            "drivers/xen/a/a.rs",
-            "rust/xen/library.mk",
-            "Kbuild",
-            "rust/xen/helpers.c",
-        ] {
-            assert!(is_source(Path::new(source)), "{source}");
-        }
-        for product in [
-            "a.o",
-            "a.ko",
-            "a.mod.c",
-            ".a.o.cmd",
-            "a.rmeta",
-            "a.mod",
-            "modules.order",
-        ] {
-            assert!(!is_source(Path::new(product)), "{product}");
-        }
-    }
 }

@@ -37,7 +37,7 @@ impl<'a> Project<'a> {
     pub fn open(progress: &'a Progress, places: &'a Places, lanes: &[Lane]) -> Result<Self> {
         let mut locks = vec![Lock::take(progress, &places.cache)?];
         let build = places.build();
-        if !places.cache.starts_with(&build) || places.cache != build {
+        if places.cache != build {
             locks.push(Lock::take(progress, &build)?);
         }
         let archive = Archive::open(progress, places.cache.join("archive"))?;

@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use crate::archive::{explain, Archive};
 use crate::disk;
 use crate::error::surroundings;
+use crate::place;
+use crate::sandbox::inside;
 use crate::stamp::Stamp;
 use crate::step::Progress;
 use crate::tool;
@@ -94,12 +96,27 @@ pub fn ensure(progress: &Progress, archive: &Archive<'_>, cache: &Path) -> Resul
         step.done();
         Ok(())
     })?;
-    // Names are looked up in there, too (by cargo).
-    if let Ok(resolver) = fs::read("/etc/resolv.conf") {
-        let path = root.join("etc/resolv.conf");
-        crate::place::write(&path, resolver).context("telling the build root the name server")?;
-    }
+    adopt(&root)?;
     Ok(root)
+}
+
+/// Gives the build root what the host knows of its network, for cargo to download crates: the name
+/// server, and the certificates it trusts, which behind a company's proxy are not Debian's alone.
+fn adopt(root: &Path) -> Result<()> {
+    const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+    let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let certificates = certificates.unwrap_or_else(|| PathBuf::from(CERTIFICATES));
+    for (from, to) in [
+        (Path::new("/etc/resolv.conf"), "/etc/resolv.conf"),
+        (&certificates, CERTIFICATES),
+    ] {
+        // What the host does not have, the root has to do without.
+        if let Ok(content) = fs::read(from) {
+            place::write(&inside(root, Path::new(to)), content)
+                .with_context(|| format!("giving the build root the host's {to}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether we are root outside of any user namespace.
