@@ -8,13 +8,16 @@ pub mod counters;
 pub mod fasync;
 pub mod file;
 pub mod fs;
+pub mod global;
 pub mod misc;
 pub mod pages;
 pub mod param;
 pub mod pinned;
 pub mod proc;
 pub mod seq;
+pub(crate) mod version;
 pub mod vma;
+pub mod wait;
 
 /// The module this code is linked into.
 pub(crate) const fn this_module() -> *mut crate::bindings::module {

@@ -43,6 +43,10 @@ impl PollEvents {
     pub const OUT: Self = Self(bindings::POLLOUT | bindings::POLLWRNORM);
     /// In error.
     pub const ERR: Self = Self(bindings::POLLERR);
+
+    pub(crate) const fn raw(self) -> u32 {
+        self.0
+    }
 }
 
 impl core::ops::BitOr for PollEvents {
@@ -130,7 +134,9 @@ pub trait FileOperations: Sized + 'static {
     /// The list of those who want `SIGIO` from this file.
     ///
     /// The kernel changes the list; the driver signals through it.
-    fn fasync(_data: <Self::Data as ForeignOwnable>::Borrowed<'_>) -> &super::fasync::FasyncList {
+    fn fasync<'a>(
+        _data: &'a <Self::Data as ForeignOwnable>::Borrowed<'_>,
+    ) -> &'a super::fasync::FasyncList {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -384,7 +390,7 @@ impl<T: FileOperations> Adapter<T> {
     unsafe extern "C" fn fasync(fd: c_int, file: *mut bindings::file, on: c_int) -> c_int {
         // SAFETY: The file is open with these operations.
         let data = unsafe { Self::data(file) };
-        let list = T::fasync(data);
+        let list = T::fasync(&data);
         // SAFETY: The file is valid, and the list is the file's own.
         unsafe { bindings::fasync_helper(fd, file, on, list.as_raw()) }
     }
