@@ -6,8 +6,10 @@
 #include "helpers/helpers.h"
 
 #include "helpers/domain.c"
+#include "helpers/event.c"
 #include "helpers/hypercall.c"
 #include "helpers/pages.c"
 #include "helpers/percpu.c"
 #include "helpers/store.c"
 #include "helpers/symbols.c"
+#include "helpers/wait.c"

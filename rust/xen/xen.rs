@@ -7,6 +7,7 @@ pub(crate) mod bindings;
 pub mod atomics;
 pub mod domain;
 pub mod domid;
+pub mod event;
 pub mod ext;
 pub mod hypercall;
 pub mod operations;

@@ -7,10 +7,12 @@
 #define _XEN_RUST_HELPERS_H
 
 #include "domain.h"
+#include "event.h"
 #include "hypercall.h"
 #include "pages.h"
 #include "percpu.h"
 #include "store.h"
 #include "symbols.h"
+#include "wait.h"
 
 #endif
