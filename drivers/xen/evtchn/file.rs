@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An open file.
+
+use super::{
+    ioctl,
+    ports::{
+        Files,
+        Ports,
+        PORTS, //
+    },
+    ring::{
+        Inbox,
+        Node,
+        Posted, //
+    },
+    slot::FileId,
+    table::{
+        PortData,
+        Room,
+        Table, //
+    }, //
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
+};
+use kernel::{
+    fs::File,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    new_spinlock,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        poll::PollTable,
+        Arc,
+        ArcBorrow,
+        SetOnce,
+        SpinLock, //
+    }, //
+};
+use xen::{
+    domid::DomId,
+    event::{
+        self,
+        BoundPort,
+        Channel,
+        Name,
+        Port, //
+    },
+    ext::{
+        fasync::FasyncList,
+        file::{
+            FileOperations,
+            OpenFile,
+            PollEvents, //
+        },
+        wait::{
+            copy_without_faults,
+            fault_in,
+            WaitQueue, //
+        },
+    },
+    new_wait_queue,
+    restriction::{
+        NarrowError,
+        Restriction, //
+    }, //
+};
+
+/// Bytes of a port, as read and written.
+const PORT_LEN: usize = size_of::<u32>();
+
+/// How many ports are moved at once, by way of the stack and under one hold of the lock.
+const CHUNK: usize = 64;
+
+/// The state of an open file.
+#[pin_data]
+pub(crate) struct EventFile {
+    ports: Arc<Ports>,
+    restriction: Restriction,
+    /// The file's number, which it gets with its first port.
+    id: SetOnce<FileId>,
+    /// What the file's interrupts are called, likewise.
+    name: SetOnce<Arc<Name>>,
+    /// Where interrupts leave ports that have an event.
+    inbox: Inbox,
+    /// How many readers sleep.
+    sleepers: AtomicU32,
+    #[pin]
+    readable: WaitQueue,
+    fasync: FasyncList,
+    #[pin]
+    table: SpinLock<Table>,
+}
+
+impl EventFile {
+    fn new() -> Result<Arc<Self>> {
+        // There are no files without the module's state.
+        let ports = PORTS.get().ok_or(ENODEV)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                ports,
+                restriction: Restriction::none(),
+                id: SetOnce::new(),
+                name: SetOnce::new(),
+                inbox: Inbox::new(),
+                sleepers: AtomicU32::new(0),
+                readable <- new_wait_queue!(c"xen_evtchn::EventFile::readable"),
+                fasync: FasyncList::new(),
+                table <- new_spinlock!(Table::new(), "xen_evtchn::EventFile::table"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The file's number, if it has had a port.
+    #[inline]
+    pub(crate) fn id(&self) -> Option<FileId> {
+        self.id.copy()
+    }
+
+    /// Gives the file a number, unless it has one.
+    pub(crate) fn register(self: &Arc<Self>, files: &mut Files) -> Result<FileId> {
+        if let Some(id) = self.id() {
+            return Ok(id);
+        }
+        let id = files.add(self)?;
+        self.id.populate(id);
+        Ok(id)
+    }
+
+    /// What the file's interrupts are called: by the process that first binds a port.
+    pub(crate) fn name(&self) -> Result<Arc<Name>> {
+        if self.name.as_ref().is_none() {
+            self.name
+                .populate(Arc::new(Name::of_current(), GFP_KERNEL)?);
+        }
+        self.name.as_ref().cloned().ok_or(ENOMEM)
+    }
+
+    /// Takes a place in the table. Binding is serialised by the caller.
+    pub(crate) fn reserve(&self) -> Result<u32> {
+        let needs = self.table.lock().needs();
+        if let Some(entries) = needs {
+            let room = Room::new(entries)?;
+            let former = self.table.lock().move_to(room);
+            drop(former);
+        }
+        self.table.lock().reserve()
+    }
+
+    /// Puts a bound port into its place, and lets its events come.
+    pub(crate) fn insert(&self, index: u32, port: BoundPort<PortData>) {
+        self.table.lock().insert(index, port);
+    }
+
+    /// Takes a bound port out, to be dropped without the lock.
+    pub(crate) fn leave(&self, index: u32) -> Option<BoundPort<PortData>> {
+        self.table.lock().leave(index)
+    }
+
+    /// Likewise, but the file still has the port, whose channel is gone.
+    pub(crate) fn lose(&self, index: u32) -> Option<BoundPort<PortData>> {
+        self.table.lock().lose(index)
+    }
+
+    /// Frees a place. Nothing of it is reported afterwards.
+    pub(crate) fn vacate(&self, index: u32) {
+        let line = self.table.lock().vacate(index, &self.inbox);
+        drop(line);
+    }
+
+    /// The place of a port whose channel is gone.
+    pub(crate) fn find_lost(&self, port: Port) -> Option<u32> {
+        self.table.lock().find_lost(port)
+    }
+
+    /// How many places there are in the table.
+    pub(crate) fn places(&self) -> u32 {
+        self.table.lock().places()
+    }
+
+    /// The port that is bound at `index`.
+    pub(crate) fn port_at(&self, index: u32) -> Option<Port> {
+        Some(self.table.lock().bound(index)?.line().port())
+    }
+
+    /// An event came for the port at `index`. Called by its interrupt.
+    #[inline]
+    pub(crate) fn post(&self, index: u32, node: &Node) {
+        if self.inbox.post(index, node) == Posted::First {
+            self.readable.wake(PollEvents::IN);
+            self.fasync.signal_readable();
+        }
+    }
+
+    /// Whether there is something to read.
+    #[inline]
+    fn is_readable(&self) -> bool {
+        // Under the lock, so as not to look between what another reader takes from the inbox and
+        // what it leaves of that.
+        !self.inbox.is_empty() || !self.table.lock().is_empty()
+    }
+
+    /// Moves up to `want` pending ports to `into`. Returns how many.
+    fn deliver(&self, into: &mut IovIterDest<'_>, want: usize) -> Result<usize> {
+        let mut done = 0;
+        while done < want {
+            let mut bytes = [0; CHUNK * PORT_LEN];
+            let mut table = self.table.lock();
+            table.collect(&self.inbox);
+            let mut count = 0;
+            for (to, port) in bytes
+                .chunks_exact_mut(PORT_LEN)
+                .take(want - done)
+                .zip(table.iter())
+            {
+                to.copy_from_slice(&port.raw().to_ne_bytes());
+                count += 1;
+            }
+            let Some(bytes) = bytes.get(..count * PORT_LEN).filter(|b| !b.is_empty()) else {
+                break;
+            };
+            // Under the lock, so that what is unbound from now on is not reported any more, and
+            // so that what cannot be written stays where it is.
+            if copy_without_faults(into, bytes) {
+                for _ in 0..count {
+                    table.pop();
+                }
+                done += count;
+            } else {
+                drop(table);
+                match fault_in(into, bytes.len()) {
+                    Err(_) if done > 0 => break,
+                    result => result?,
+                }
+                if kernel::current!().signal_pending() {
+                    if done > 0 {
+                        break;
+                    }
+                    return Err(ERESTARTSYS);
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Unmasks those of `ports` that are the file's and owe an end of interrupt.
+    fn unmask(&self, ports: impl Iterator<Item = Port>) {
+        let Some(id) = self.id() else {
+            return;
+        };
+        let table = self.table.lock();
+        for port in ports {
+            let Some(owner) = self.ports.slot(port).and_then(|slot| slot.owner()) else {
+                continue;
+            };
+            if owner.file() != id {
+                continue;
+            }
+            if let Some(eoi) = table
+                .bound(owner.index())
+                .filter(|bound| bound.line().port() == port)
+                .and_then(BoundPort::pending_eoi)
+            {
+                eoi.complete();
+            }
+        }
+    }
+
+    /// Empties the list of pending ports, and unmasks those that were in it.
+    fn reset(&self) {
+        let mut left = {
+            let mut table = self.table.lock();
+            table.collect(&self.inbox);
+            table.pending()
+        };
+        while left > 0 {
+            let mut table = self.table.lock();
+            for _ in 0..left.min(CHUNK as u32) {
+                let Some(index) = table.pop() else {
+                    return;
+                };
+                if let Some(eoi) = table.bound(index).and_then(BoundPort::pending_eoi) {
+                    eoi.complete();
+                }
+                left -= 1;
+            }
+        }
+    }
+
+    fn notify(&self, port: Port) -> Result {
+        let inside = self.id().and_then(|id| self.ports.slot(port)?.enter(id));
+        if let Some(_inside) = inside {
+            event::notify(port);
+            return Ok(());
+        }
+        // The channel is gone: events go nowhere, as when only the other end is gone.
+        self.find_lost(port)
+            .map(|_| ())
+            .ok_or_else(ioctl::not_connected)
+    }
+}
+
+/// A remote domain, which came in 32 bits.
+fn remote_domain(domid: u32) -> Result<DomId> {
+    DomId::from_wide(domid).ok_or(EINVAL)
+}
+
+#[vtable]
+impl FileOperations for EventFile {
+    type Data = Arc<Self>;
+
+    fn open(file: &OpenFile<'_>) -> Result<Arc<Self>> {
+        let this = Self::new()?;
+        file.make_stream();
+        file.allow_nowait();
+        Ok(this)
+    }
+
+    fn release(this: Arc<Self>, _file: &File) {
+        this.ports.unbind_all(&this);
+    }
+
+    fn read(
+        this: ArcBorrow<'_, Self>,
+        nonblocking: bool,
+        into: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        let want = into.len().min(PAGE_SIZE) / PORT_LEN;
+        if want == 0 {
+            return Ok(0);
+        }
+        loop {
+            let result = this.deliver(into, want);
+            // A wake-up is for one reader: it passes on what it does not take.
+            if this.sleepers.load(Ordering::Relaxed) > 0 && this.is_readable() {
+                this.readable.wake(PollEvents::IN);
+            }
+            match result {
+                Ok(0) if nonblocking => return Err(EAGAIN),
+                Ok(0) => {}
+                Ok(ports) => return Ok(ports * PORT_LEN),
+                Err(e) => return Err(e),
+            }
+            this.sleepers.fetch_add(1, Ordering::SeqCst);
+            let waited = this.readable.wait(|| this.is_readable());
+            this.sleepers.fetch_sub(1, Ordering::Relaxed);
+            waited?;
+        }
+    }
+
+    fn write(
+        this: ArcBorrow<'_, Self>,
+        _nonblocking: bool,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        let mut left = from.len().min(PAGE_SIZE) / PORT_LEN;
+        let mut done = 0;
+        while left > 0 {
+            let mut bytes = [0; CHUNK * PORT_LEN];
+            let ports = left.min(CHUNK);
+            let Some(bytes) = bytes.get_mut(..ports * PORT_LEN) else {
+                break;
+            };
+            if from.copy_from_iter(bytes) < bytes.len() {
+                if done == 0 {
+                    return Err(EFAULT);
+                }
+                break;
+            }
+            this.unmask(bytes.chunks_exact(PORT_LEN).map(|port| {
+                let mut word = [0; PORT_LEN];
+                word.copy_from_slice(port);
+                Port::new(u32::from_ne_bytes(word))
+            }));
+            left -= ports;
+            done += ports;
+        }
+        Ok(done * PORT_LEN)
+    }
+
+    fn poll(this: ArcBorrow<'_, Self>, file: &File, table: &PollTable<'_>) -> PollEvents {
+        this.readable.register(file, table);
+        if this.is_readable() {
+            PollEvents::IN | PollEvents::OUT
+        } else {
+            PollEvents::OUT
+        }
+    }
+
+    fn fasync<'a>(this: &'a ArcBorrow<'_, Self>) -> &'a FasyncList {
+        &this.fasync
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        let bind = |make: &dyn Fn() -> Result<Channel>| {
+            let port = this.ports.bind(&Arc::from(this), make)?;
+            Ok(port.raw() as isize)
+        };
+        match cmd {
+            ioctl::NOTIFY => {
+                let port = ioctl::argument(arg)?;
+                this.notify(Port::new(port))?;
+            }
+            ioctl::BIND_VIRQ => {
+                this.restriction.unrestricted().map_err(|_| EACCES)?;
+                let virq = ioctl::argument(arg)?;
+                return bind(&|| Channel::virq(virq));
+            }
+            ioctl::BIND_INTERDOMAIN => {
+                let [domid, port] = ioctl::argument(arg)?;
+                let remote = remote_domain(domid)?;
+                let right = this.restriction.check(remote).map_err(|_| EACCES)?;
+                return bind(&|| Channel::interdomain(right, Port::new(port)));
+            }
+            ioctl::BIND_UNBOUND_PORT => {
+                this.restriction.unrestricted().map_err(|_| EACCES)?;
+                let remote = remote_domain(ioctl::argument(arg)?)?;
+                return bind(&|| Channel::unbound(remote));
+            }
+            ioctl::UNBIND => {
+                let port = Port::new(ioctl::argument(arg)?);
+                if port.raw() >= event::nr_channels() {
+                    return Err(EINVAL);
+                }
+                this.ports.unbind(&this, port)?;
+            }
+            ioctl::RESET => this.reset(),
+            ioctl::RESTRICT_DOMID => {
+                if this.restriction.domain().is_some() {
+                    return Err(EACCES);
+                }
+                let domain = DomId::new(ioctl::argument(arg)?);
+                if domain == DomId::ZERO {
+                    return Err(EINVAL);
+                }
+                this.restriction.narrow(domain).map_err(|e| match e {
+                    NarrowError::Reserved => EINVAL,
+                    NarrowError::Narrowed(_) => EACCES,
+                })?;
+            }
+            ioctl::BIND_STATIC => {
+                this.restriction.unrestricted().map_err(|_| EACCES)?;
+                let port = ioctl::argument(arg)?;
+                this.ports.bind_static(&Arc::from(this), Port::new(port))?;
+            }
+            _ => return Err(ENOTTY),
+        }
+        Ok(0)
+    }
+}

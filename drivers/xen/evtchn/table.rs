@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ports of one file, by an index that a port keeps as long as it is bound.
+
+use super::{
+    file::EventFile,
+    ring::{
+        Fifo,
+        Inbox,
+        Node,
+        Nodes, //
+    }, //
+};
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use xen::event::{
+    BoundPort,
+    Handler,
+    Line,
+    Port, //
+};
+
+/// What a port's interrupt needs.
+pub(crate) struct PortData {
+    file: Arc<EventFile>,
+    index: u32,
+    node: Node,
+    /// Events delivered so far. Written by the interrupt alone.
+    events: AtomicU64,
+}
+
+impl PortData {
+    pub(crate) fn new(file: Arc<EventFile>, index: u32) -> Self {
+        Self {
+            file,
+            index,
+            node: Node::new(),
+            events: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Handler for PortData {
+    fn event(line: &Line<Self>) {
+        let this = line.data();
+        // Nobody else adds to it.
+        let events = this.events.load(Ordering::Relaxed);
+        this.events.store(events.wrapping_add(1), Ordering::Relaxed);
+        this.file.post(this.index, &this.node);
+    }
+}
+
+/// One place of the table.
+enum Entry {
+    /// Free. Names the next free place.
+    Vacant(Option<u32>),
+    /// Taken by a port that is being bound. No events yet.
+    Reserved,
+    /// A bound port.
+    Bound(BoundPort<PortData>),
+    /// A port that is being unbound: events may still come.
+    Leaving(Arc<Line<PortData>>),
+    /// A port that was bound until its channel went away behind our back. No events come, but the
+    /// last one may still be pending.
+    Lost(Arc<Line<PortData>>),
+}
+
+/// The entries, as the lists of pending ports see them.
+struct Entries(KVVec<Entry>);
+
+impl Entries {
+    #[inline]
+    fn get(&self, index: u32) -> Option<&Entry> {
+        self.0.get(index as usize)
+    }
+
+    #[inline]
+    fn line(&self, index: u32) -> Option<&Line<PortData>> {
+        match self.get(index)? {
+            Entry::Bound(port) => Some(port.line()),
+            Entry::Leaving(line) | Entry::Lost(line) => Some(line),
+            Entry::Vacant(_) | Entry::Reserved => None,
+        }
+    }
+}
+
+impl Nodes for Entries {
+    #[inline]
+    fn node(&self, index: u32) -> Option<&Node> {
+        Some(&self.line(index)?.data().node)
+    }
+}
+
+/// The ports of a file, and which of them are pending.
+pub(crate) struct Table {
+    entries: Entries,
+    vacant: Option<u32>,
+    lost: u32,
+    fifo: Fifo,
+}
+
+impl Table {
+    /// How many entries a table begins with.
+    const FIRST: usize = 16;
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            entries: Entries(KVVec::new()),
+            vacant: None,
+            lost: 0,
+            fifo: Fifo::new(),
+        }
+    }
+
+    /// How many entries the table must get [room](Room) for before it can take one more port.
+    pub(crate) fn needs(&self) -> Option<usize> {
+        let len = self.entries.0.len();
+        if self.vacant.is_some() || len < self.entries.0.capacity() {
+            None
+        } else {
+            Some(len.saturating_mul(2).max(Self::FIRST))
+        }
+    }
+
+    /// Moves the entries into `room`, and gives back the room they had.
+    pub(crate) fn move_to(&mut self, mut room: Room) -> Room {
+        if room.0.capacity() >= self.entries.0.len() {
+            for entry in self.entries.0.drain_all() {
+                // There is room, as just seen.
+                let _ = room.0.push_within_capacity(entry);
+            }
+            core::mem::swap(&mut self.entries.0, &mut room.0);
+        }
+        room
+    }
+
+    /// Takes a place for a port that is about to be bound.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when there is no [room](Table::needs).
+    pub(crate) fn reserve(&mut self) -> Result<u32> {
+        match self.vacant {
+            Some(index) => {
+                let entry = self.entries.0.get_mut(index as usize).ok_or(ENOMEM)?;
+                if let Entry::Vacant(next) = *entry {
+                    self.vacant = next;
+                }
+                *entry = Entry::Reserved;
+                Ok(index)
+            }
+            None => {
+                let index = u32::try_from(self.entries.0.len()).map_err(|_| ENOMEM)?;
+                match self.entries.0.push_within_capacity(Entry::Reserved) {
+                    Ok(()) => Ok(index),
+                    Err(_) => Err(ENOMEM),
+                }
+            }
+        }
+    }
+
+    /// Puts `port` into the place reserved for it, and lets its events come.
+    pub(crate) fn insert(&mut self, index: u32, port: BoundPort<PortData>) {
+        if let Some(entry) = self.entries.0.get_mut(index as usize) {
+            port.enable();
+            *entry = Entry::Bound(port);
+        }
+    }
+
+    /// The port at `index`, if one is bound there.
+    #[inline]
+    pub(crate) fn bound(&self, index: u32) -> Option<&BoundPort<PortData>> {
+        match self.entries.get(index)? {
+            Entry::Bound(port) => Some(port),
+            _ => None,
+        }
+    }
+
+    /// Takes a bound port out for unbinding. Its entry remains until it is [vacated](Table::vacate).
+    pub(crate) fn leave(&mut self, index: u32) -> Option<BoundPort<PortData>> {
+        self.replace(index, Entry::Leaving)
+    }
+
+    /// Takes a bound port out whose channel is gone. The file still has it, as a name of nothing.
+    pub(crate) fn lose(&mut self, index: u32) -> Option<BoundPort<PortData>> {
+        let port = self.replace(index, Entry::Lost)?;
+        self.lost = self.lost.saturating_add(1);
+        Some(port)
+    }
+
+    fn replace(
+        &mut self,
+        index: u32,
+        with: impl FnOnce(Arc<Line<PortData>>) -> Entry,
+    ) -> Option<BoundPort<PortData>> {
+        let entry = self.entries.0.get_mut(index as usize)?;
+        let Entry::Bound(port) = entry else {
+            return None;
+        };
+        let after = with(port.line().clone());
+        match core::mem::replace(entry, after) {
+            Entry::Bound(port) => Some(port),
+            _ => None,
+        }
+    }
+
+    /// Frees a place, and takes what is pending there out of the list.
+    ///
+    /// No events come for it any more. The returned line is to be dropped without the lock.
+    pub(crate) fn vacate(&mut self, index: u32, inbox: &Inbox) -> Option<Arc<Line<PortData>>> {
+        self.collect(inbox);
+        self.fifo.remove(index, &self.entries);
+        let entry = self.entries.0.get_mut(index as usize)?;
+        if let Entry::Vacant(_) = entry {
+            return None;
+        }
+        let before = core::mem::replace(entry, Entry::Vacant(self.vacant));
+        self.vacant = Some(index);
+        match before {
+            Entry::Lost(line) => {
+                self.lost = self.lost.saturating_sub(1);
+                Some(line)
+            }
+            Entry::Leaving(line) => Some(line),
+            _ => None,
+        }
+    }
+
+    /// The place of a lost port of number `port`.
+    pub(crate) fn find_lost(&self, port: Port) -> Option<u32> {
+        if self.lost == 0 {
+            return None;
+        }
+        let at = self
+            .entries
+            .0
+            .iter()
+            .position(|entry| matches!(entry, Entry::Lost(line) if line.port() == port))?;
+        u32::try_from(at).ok()
+    }
+
+    /// How many places there are, free or not.
+    pub(crate) fn places(&self) -> u32 {
+        self.entries.0.len() as u32
+    }
+
+    /// Takes notice of what interrupts have posted.
+    #[inline]
+    pub(crate) fn collect(&mut self, inbox: &Inbox) {
+        self.fifo.collect(inbox, &self.entries);
+    }
+
+    /// Whether nothing is pending of what was collected.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fifo.is_empty()
+    }
+
+    /// How many ports are pending of those that were collected.
+    pub(crate) fn pending(&self) -> u32 {
+        self.fifo.len()
+    }
+
+    /// The ports that are pending, oldest first.
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Port> + '_ {
+        self.fifo
+            .iter(&self.entries)
+            .map_while(|index| Some(self.entries.line(index)?.port()))
+    }
+
+    /// Takes the port that is pending for longest from the list. Returns its place.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<u32> {
+        self.fifo.pop(&self.entries)
+    }
+}
+
+/// Room for the entries of a table.
+pub(crate) struct Room(KVVec<Entry>);
+
+impl Room {
+    /// Room for `entries` entries. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(entries: usize) -> Result<Self> {
+        Ok(Self(KVVec::with_capacity(entries, GFP_KERNEL)?))
+    }
+}
