@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::sys;
+use crate::{drivers, resources, sys};
 
 /// Where Debian keeps the tools of the Xen version that is installed.
 pub fn tool(name: &str) -> String {
@@ -49,7 +49,18 @@ pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
             return Err(format!("{program}: {status}"));
         }
     }
-    Ok(())
+    // They go on opening devices for a while after they have gone into the background.
+    let uses = || drivers::MODULES.iter().map(|m| resources::module_uses(&m.kernel_name())).collect::<Vec<_>>();
+    let mut before = uses();
+    let mut same = 0;
+    let settled = sys::eventually(Duration::from_secs(20), || {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = uses();
+        same = if running() && now == before { same + 1 } else { 0 };
+        before = now;
+        same >= 10
+    });
+    settled.then_some(()).ok_or_else(|| "the daemons do not come to rest".into())
 }
 
 /// The process of a running daemon.

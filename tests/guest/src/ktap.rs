@@ -9,7 +9,7 @@ use std::fmt::{self, Debug, Display};
 use std::io::Write;
 use std::panic::Location;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::boot::{Drivers, Words};
 use crate::resources::Watch;
@@ -85,6 +85,10 @@ pub fn equal<T: PartialEq + Debug>(found: T, expected: T, what: impl Display) ->
 pub trait FailsWith {
     /// Fails the test unless the call failed with exactly this error.
     fn fails_with(self, errno: i32) -> TestResult;
+
+    /// Fails the test unless the call failed with one of these errors: for input that is wrong in several ways, where
+    /// it is left open which is found first.
+    fn fails_with_any(self, errnos: &[i32]) -> TestResult;
 }
 
 impl<T: Debug> FailsWith for sys::Result<T> {
@@ -94,6 +98,17 @@ impl<T: Debug> FailsWith for sys::Result<T> {
             Err(error) if error.0 == errno => Ok(()),
             Err(error) => Err(Failure::here(format_args!("failed with {error}, expected {}", Errno(errno)))),
             Ok(value) => Err(Failure::here(format_args!("gave {value:?}, expected {}", Errno(errno)))),
+        }
+    }
+
+    #[track_caller]
+    fn fails_with_any(self, errnos: &[i32]) -> TestResult {
+        match self {
+            Err(error) if errnos.contains(&error.0) => Ok(()),
+            other => {
+                let expected: Vec<_> = errnos.iter().map(|&e| Errno(e)).collect();
+                Err(Failure::here(format_args!("gave {other:?}, expected one of {expected:?}")))
+            }
         }
     }
 }
@@ -117,6 +132,7 @@ pub struct Test {
     only: Option<Kind>,
     timeout: Duration,
     in_c: InC,
+    in_c_only: Option<Kind>,
     watch: bool,
 }
 
@@ -124,7 +140,7 @@ impl Test {
     /// A test with its name.
     pub const fn new(name: &'static str, body: fn() -> TestResult) -> Self {
         let timeout = Duration::from_secs(60);
-        Self { name, body, only: None, timeout, in_c: InC::Same, watch: true }
+        Self { name, body, only: None, timeout, in_c: InC::Same, in_c_only: None, watch: true }
     }
 
     /// The test makes sense in this kind of domain only.
@@ -148,6 +164,12 @@ impl Test {
     /// The C drivers leak, warn, hang or crash. There the test is not made.
     pub const fn breaks_c(mut self, reason: &'static str) -> Self {
         self.in_c = InC::Breaks(reason);
+        self
+    }
+
+    /// What was said of the C drivers is true in this kind of domain only.
+    pub const fn there(mut self, kind: Kind) -> Self {
+        self.in_c_only = Some(kind);
         self
     }
 
@@ -211,6 +233,9 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// A test that takes longer says so, for whoever wonders where the time goes.
+const LONG: Duration = Duration::from_secs(5);
+
 /// Runs a suite's tests whose name, or `suite.name`, matches the filter.
 pub fn run(suite: &Suite, filter: Option<&str>) -> ExitCode {
     let chosen = |test: &&Test| {
@@ -223,7 +248,12 @@ pub fn run(suite: &Suite, filter: Option<&str>) -> ExitCode {
     let mut watch = Watch::start();
     let mut failed = false;
     for (i, test) in tests.iter().enumerate() {
+        let begun = Instant::now();
         let outcome = here.judge(test, &mut watch);
+        let took = begun.elapsed();
+        if took > LONG {
+            line(format_args!("# {} took {} s", test.name, took.as_secs()));
+        }
         let (verdict, note) = match &outcome {
             Outcome::Passed => ("ok", String::new()),
             Outcome::Skipped(reason) => ("ok", format!(" # SKIP {reason}")),
@@ -257,7 +287,8 @@ impl Here {
                 return Outcome::Skipped(format!("not in a {kind:?} domain"));
             }
         }
-        match (self.drivers, test.in_c) {
+        let in_c = if test.in_c_only.is_none_or(|only| self.kind == Some(only)) { test.in_c } else { InC::Same };
+        match (self.drivers, in_c) {
             (Drivers::C, InC::Breaks(reason)) => Outcome::Skipped(format!("not tried on the C driver: {reason}")),
             (Drivers::C, InC::Differs(reason)) => match perform(test, watch) {
                 Outcome::Passed => Outcome::Skipped(format!("the C driver was expected to differ: {reason}")),

@@ -659,3 +659,59 @@ impl Epoll {
         Ok(if n > 0 { event.events } else { 0 })
     }
 }
+
+/// Makes two connected sockets.
+pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [0; 2];
+    // SAFETY: The array has room for two descriptors.
+    Errno::check(unsafe {
+        libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
+    })?;
+    // SAFETY: Both descriptors were just given to us.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+/// A message of one byte with room for one descriptor beside it.
+fn with_message<R>(use_it: impl FnOnce(&mut libc::msghdr) -> R) -> R {
+    let mut byte = 0_u8;
+    let mut control = [0_u64; 4];
+    let mut part = libc::iovec { iov_base: std::ptr::from_mut(&mut byte).cast(), iov_len: 1 };
+    // SAFETY: All zeros is a message of nothing.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: Takes only a number.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize;
+    use_it(&mut message)
+}
+
+/// Sends a descriptor over a socket.
+pub fn send_descriptor(socket: &impl AsRawFd, fd: &impl AsRawFd) -> Result<()> {
+    with_message(|message| {
+        // SAFETY: The control buffer has room for one header with one descriptor.
+        unsafe {
+            let header = libc::CMSG_FIRSTHDR(message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as usize;
+            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+            Errno::check(libc::sendmsg(socket.as_raw_fd(), message, 0) as i64).map(drop)
+        }
+    })
+}
+
+/// Receives a descriptor from a socket.
+pub fn receive_descriptor(socket: &impl AsRawFd) -> Result<OwnedFd> {
+    with_message(|message| {
+        // SAFETY: As for sending; a descriptor that arrives is ours.
+        unsafe {
+            Errno::check(libc::recvmsg(socket.as_raw_fd(), message, 0) as i64)?;
+            let header = libc::CMSG_FIRSTHDR(message);
+            if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
+                return Err(Errno(libc::EIO));
+            }
+            Ok(OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()))
+        }
+    })
+}
