@@ -10,14 +10,18 @@ pub mod file;
 pub mod fs;
 pub mod global;
 pub mod misc;
+pub mod mmu_notifier;
+pub mod module;
 pub mod pages;
 pub mod param;
 pub mod pinned;
 pub mod proc;
 pub mod seq;
+pub mod task;
 pub(crate) mod version;
 pub mod vma;
 pub mod wait;
+pub mod workqueue;
 
 /// The module this code is linked into.
 pub(crate) const fn this_module() -> *mut crate::bindings::module {

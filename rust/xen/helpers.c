@@ -7,9 +7,11 @@
 
 #include "helpers/domain.c"
 #include "helpers/event.c"
+#include "helpers/grant.c"
 #include "helpers/hypercall.c"
 #include "helpers/pages.c"
 #include "helpers/percpu.c"
 #include "helpers/store.c"
 #include "helpers/symbols.c"
+#include "helpers/task.c"
 #include "helpers/wait.c"

@@ -122,6 +122,22 @@ impl UnpopulatedPages {
         })
     }
 
+    /// Clears the byte at `offset` of page `index`, in which something writable is mapped.
+    ///
+    /// Nothing happens beyond the end.
+    pub(crate) fn clear_byte(&self, index: usize, offset: usize) {
+        if let Some(page) = self.page(index) {
+            // SAFETY: The page is valid, and the helper stays within it.
+            unsafe { bindings::xen_rust_clear_page_byte(page.as_ptr(), offset as c_uint) };
+        }
+    }
+
+    /// The pages, for functions of the kernel that read an array of them. Kept ones are null.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *const *mut PageStruct {
+        self.pages.as_ptr()
+    }
+
     /// Keeps page `index` from the pool for ever, as something in it could not be taken out.
     pub fn keep(&mut self, index: usize) {
         if let Some(page) = self.pages.get_mut(index) {
@@ -139,6 +155,12 @@ impl Drop for UnpopulatedPages {
         // `alloc_for` has checked that it fits.
         let count = self.pages.len() as c_uint;
         if self.for_grants {
+            for &page in &self.pages {
+                // A mapping of which only one half succeeded leaves the mark.
+                //
+                // SAFETY: By the type invariant the page is valid, and nothing is mapped in it.
+                unsafe { bindings::xen_rust_clear_page_foreign(page) };
+            }
             // SAFETY: By the type invariant the pages are this batch's, and are returned once.
             unsafe { bindings::gnttab_free_pages(count as i32, self.pages.as_mut_ptr()) };
         } else {

@@ -9,6 +9,7 @@ pub mod domain;
 pub mod domid;
 pub mod event;
 pub mod ext;
+pub mod grant;
 pub mod hypercall;
 pub mod operations;
 pub mod restriction;

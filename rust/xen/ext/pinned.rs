@@ -95,11 +95,7 @@ impl PinnedPages {
         self.pages.reserve(count, GFP_KERNEL | __GFP_NOWARN)?;
         self.dirty.reserve(count, GFP_KERNEL | __GFP_NOWARN)?;
 
-        let flags = if writable {
-            bindings::FOLL_WRITE as u32
-        } else {
-            0
-        };
+        let flags = if writable { bindings::FOLL_WRITE } else { 0 };
         while self.pages.len() < end {
             let done = self.pages.len() - start;
             let at = (addr & kernel::page::PAGE_MASK) + done * PAGE_SIZE;

@@ -67,6 +67,13 @@ pub trait MappingState: Send + Sync + Sized + 'static {
 /// The kernel's `struct page`, named so that drivers need no binding for it.
 pub type PageStruct = bindings::page;
 
+/// Where in its file a mapping begins, in pages. Moves with the beginning when a mapping is split.
+#[inline]
+pub fn page_offset(vma: &VmaRef) -> usize {
+    // SAFETY: A `VmaRef` may be read, as the mmap lock or the VMA's own is held.
+    unsafe { (*vma.as_ptr()).vm_pgoff }
+}
+
 /// A `struct vm_operations_struct` for mappings with state `T`.
 ///
 /// Belongs into a `static` of the driver: its address is what tells the driver's mappings from

@@ -8,11 +8,13 @@
 
 #include "domain.h"
 #include "event.h"
+#include "grant.h"
 #include "hypercall.h"
 #include "pages.h"
 #include "percpu.h"
 #include "store.h"
 #include "symbols.h"
+#include "task.h"
 #include "wait.h"
 
 #endif

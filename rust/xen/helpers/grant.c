@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <asm/xen/hypercall.h>
+#include <xen/grant_table.h>
+#include <xen/page.h>
+
+int xen_rust_grant_table_op(unsigned int cmd, void *uop, unsigned int count)
+{
+	return HYPERVISOR_grant_table_op(cmd, uop, count);
+}
+
+/* Where the kernel itself sees the page, as gnttab_set_map_op() tells Xen. */
+u64 xen_rust_grant_host_addr(struct page *page)
+{
+	struct gnttab_map_grant_ref op;
+
+	gnttab_set_map_op(&op, (unsigned long)pfn_to_kaddr(page_to_pfn(page)),
+			  GNTMAP_host_map, 0, 0);
+	return op.host_addr;
+}
+
+void xen_rust_clear_page_foreign(struct page *page)
+{
+	ClearPageForeign(page);
+}
+
+void xen_rust_clear_page_byte(struct page *page, unsigned int offset)
+{
+	u8 *at = kmap_local_page(page);
+
+	WRITE_ONCE(at[offset & ~PAGE_MASK], 0);
+	kunmap_local(at);
+}
+
+unsigned long xen_rust_pfn_to_gfn(unsigned long pfn)
+{
+	return pfn_to_gfn(pfn);
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+
+bool xen_rust_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+void xen_rust_cond_resched(void)
+{
+	cond_resched();
+}
