@@ -13,3 +13,7 @@ pub mod atomics;
 pub mod domid;
 #[path = "../../../rust/xen/restriction.rs"]
 pub mod restriction;
+#[path = "../../../drivers/xen/gntdev/offsets.rs"]
+pub mod gntdev_offsets;
+#[path = "../../../rust/xen/grant/slot.rs"]
+pub mod grant_slot;

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An open file of the device.
+//!
+//! C header: `include/uapi/xen/gntdev.h`.
+
+use super::{
+    map::{
+        Grants,
+        Map, //
+    },
+    mapping::{
+        Mapping,
+        MAPPINGS, //
+    },
+    table::Table,
+    Call, CALLS, FILE_LIMIT, LIMIT,
+};
+use kernel::{
+    fs::File,
+    ioctl::_IO,
+    mm::virt::{
+        flags,
+        VmaNew, //
+    },
+    page::PAGE_SHIFT,
+    prelude::*,
+    seq_file::{
+        seq_print,
+        SeqFile, //
+    },
+    sync::Arc,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+use xen::{
+    domid::DomId,
+    ext::{
+        file::{
+            FileOperations,
+            OpenFile, //
+        },
+        vma::page_offset, //
+    },
+    grant::Access,
+    restriction::Restriction,
+};
+
+/// An open file.
+pub(crate) struct GntdevFile {
+    pub(crate) table: Arc<Table>,
+    pub(crate) restriction: Restriction,
+}
+
+/// A command without direction bits, as all of the device's are.
+const fn command(number: u32, size: usize) -> u32 {
+    _IO(b'G' as u32, number) | (size as u32) << 16
+}
+
+const MAP_GRANT_REF: u32 = command(0, 24);
+const UNMAP_GRANT_REF: u32 = command(1, 16);
+const GET_OFFSET_FOR_VADDR: u32 = command(2, 24);
+
+impl GntdevFile {
+    /// `IOCTL_GNTDEV_MAP_GRANT_REF`: `{ u32 count, pad; u64 index; refs[] }`.
+    fn map_grant_ref(&self, arg: usize) -> Result<isize> {
+        CALLS.inc(Call::MapGrantRef);
+        let head = UserSlice::new(UserPtr::from_addr(arg), 8);
+        let [count, _] = head.reader().read::<[u32; 2]>()?;
+        if count == 0 || count > LIMIT.get() {
+            return Err(EINVAL);
+        }
+        let count = count as usize;
+        let length = count.checked_mul(8).ok_or(EINVAL)?;
+        let refs = arg.checked_add(16).ok_or(EFAULT)?;
+        let mut reader = UserSlice::new(UserPtr::from_addr(refs), length).reader();
+        let grants = Grants::read(&mut reader, count, &self.restriction)?;
+
+        let place = self.table.take(count, FILE_LIMIT.get() as usize)?;
+        let index = place.start() << PAGE_SHIFT;
+        let map = Map::new(place, grants)?;
+        // Nobody can find the map before its owner is told where it is.
+        let out = arg.checked_add(8).ok_or(EFAULT)?;
+        UserSlice::new(UserPtr::from_addr(out), 8)
+            .writer()
+            .write(&index)?;
+        self.table.publish(map);
+        Ok(0)
+    }
+
+    /// `IOCTL_GNTDEV_UNMAP_GRANT_REF`: `{ u64 index; u32 count, pad }`.
+    fn unmap_grant_ref(&self, arg: usize) -> Result<isize> {
+        CALLS.inc(Call::UnmapGrantRef);
+        let mut reader = UserSlice::new(UserPtr::from_addr(arg), 16).reader();
+        let index = reader.read::<u64>()?;
+        let [count, _] = reader.read::<[u32; 2]>()?;
+        self.table
+            .remove(index >> PAGE_SHIFT, count as usize)
+            .map(|_| 0)
+            .ok_or(ENOENT)
+    }
+
+    /// `IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR`: `{ u64 vaddr; u64 offset; u32 count, pad }`.
+    fn get_offset_for_vaddr(&self, arg: usize) -> Result<isize> {
+        CALLS.inc(Call::GetOffsetForVaddr);
+        let (mut reader, mut writer) = UserSlice::new(UserPtr::from_addr(arg), 24).reader_writer();
+        let address = usize::try_from(reader.read::<u64>()?).map_err(|_| EINVAL)?;
+
+        let (index, count) = {
+            let current = kernel::current!();
+            let mm = current.mm().ok_or(EINVAL)?;
+            let guard = mm.mmap_read_lock();
+            let vma = guard.vma_lookup(address).ok_or(EINVAL)?;
+            let mapping = MAPPINGS.state(vma).ok_or(EINVAL)?;
+            let map = mapping.map();
+            if !map.is_of(&self.table) {
+                return Err(EINVAL);
+            }
+            (map.index(), map.count())
+        };
+        writer.write(&(address as u64))?;
+        writer.write(&(index << PAGE_SHIFT))?;
+        writer.write(&(count as u32))?;
+        Ok(0)
+    }
+}
+
+#[vtable]
+impl FileOperations for GntdevFile {
+    type Data = KBox<Self>;
+
+    fn open(_file: &OpenFile<'_>) -> Result<Self::Data> {
+        CALLS.inc(Call::Open);
+        Ok(KBox::new(
+            Self {
+                table: Table::new()?,
+                restriction: Restriction::none(),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    fn release(data: Self::Data, _file: &File) {
+        data.table.clear();
+    }
+
+    fn ioctl(this: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        match cmd {
+            MAP_GRANT_REF => this.map_grant_ref(arg),
+            UNMAP_GRANT_REF => this.unmap_grant_ref(arg),
+            GET_OFFSET_FOR_VADDR => this.get_offset_for_vaddr(arg),
+            _ => {
+                CALLS.inc(Call::Unknown);
+                Err(ENOTTY)
+            }
+        }
+    }
+
+    fn mmap(this: &Self, _file: &File, vma: &VmaNew) -> Result {
+        CALLS.inc(Call::Mmap);
+        let access = if vma.writable() {
+            // A private copy of another domain's page would be somebody else's page.
+            if vma.flags() & flags::SHARED == 0 {
+                return Err(EINVAL);
+            }
+            Access::ReadWrite
+        } else {
+            // What Xen maps for reading cannot be made writable later.
+            vma.try_clear_maywrite()?;
+            Access::ReadOnly
+        };
+        let count = (vma.end() - vma.start()) >> PAGE_SHIFT;
+        let map = this
+            .table
+            .find_exact(page_offset(vma) as u64, count)
+            .ok_or(EINVAL)?;
+        Mapping::establish(map, access, &this.restriction, vma)
+    }
+
+    fn show_fdinfo(this: &Self, m: &SeqFile) {
+        let (mut maps, mut mapped, mut waiting) = (0usize, 0usize, 0usize);
+        // Sorted. Without memory for it the list is left out.
+        let mut domains = KVVec::<(DomId, usize)>::new();
+        this.table.for_each(|map| {
+            maps += 1;
+            mapped += map.mapped();
+            waiting += map.waiting();
+            map.grants.by_domain(|domain, grants| {
+                match domains.binary_search_by_key(&domain, |entry| entry.0) {
+                    Ok(at) => {
+                        if let Some(entry) = domains.get_mut(at) {
+                            entry.1 += grants;
+                        }
+                    }
+                    Err(at) => {
+                        if domains.reserve(1, GFP_KERNEL).is_ok() {
+                            let _ = domains.insert_within_capacity(at, (domain, grants));
+                        }
+                    }
+                }
+            });
+        });
+        seq_print!(m, "gntdev-maps:\t{maps}\n");
+        seq_print!(m, "gntdev-grants:\t{}\n", this.table.grants());
+        seq_print!(m, "gntdev-mapped:\t{mapped}\n");
+        seq_print!(m, "gntdev-waiting:\t{waiting}\n");
+        for (domain, grants) in &domains {
+            seq_print!(m, "gntdev-domain-{}:\t{grants}\n", domain.raw());
+        }
+        if let Some(only) = this.restriction.domain() {
+            seq_print!(m, "gntdev-restricted:\t{}\n", only.raw());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/xen/gntdev`: other domains' pages in user space, by their grants.
+//!
+//! A process names grants and gets an offset for them ([`map`]); mapping the file at that offset
+//! maps the grants ([`mapping`]). The offsets of a file are kept in [`table`].
+
+#![deny(unsafe_code)]
+
+use kernel::{
+    debugfs,
+    prelude::*, //
+};
+use xen::{
+    counters,
+    domain,
+    ext::{
+        file::FileTable,
+        misc::MiscDevice,
+        workqueue::{
+            self,
+            ModuleQueue, //
+        }, //
+    },
+    module_param, //
+};
+
+mod file;
+mod map;
+mod mapping;
+// Public for the tests, of which this crate has none of its own.
+#[allow(dead_code, unreachable_pub)]
+mod offsets;
+mod stats;
+mod table;
+
+module! {
+    type: GntdevModule,
+    name: "xen_gntdev",
+    authors: ["The Xen drivers in Rust"],
+    description: "Other domains' pages in user space, by their grants",
+    license: "GPL",
+}
+
+module_param! {
+    /// How many grants one request may name.
+    pub(crate) static LIMIT: u32 = 64 * 1024, "limit", 0o644,
+        "Maximum number of grants that may be mapped by one mapping request";
+    /// How many grants one file may name in all.
+    pub(crate) static FILE_LIMIT: u32 = 16 * 1024 * 1024, "file_limit", 0o644,
+        "Maximum number of grants that all maps of one open file may have";
+}
+
+counters! {
+    /// What the device is asked for.
+    pub(crate) enum Call, pub(crate) static CALLS {
+        /// An open file.
+        Open = "open",
+        /// An mmap.
+        Mmap = "mmap",
+        /// `IOCTL_GNTDEV_MAP_GRANT_REF`.
+        MapGrantRef = "map_grant_ref",
+        /// `IOCTL_GNTDEV_UNMAP_GRANT_REF`.
+        UnmapGrantRef = "unmap_grant_ref",
+        /// `IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR`.
+        GetOffsetForVaddr = "get_offset_for_vaddr",
+        /// Any other ioctl.
+        Unknown = "unknown",
+    }
+}
+
+static OPERATIONS: FileTable = FileTable::new::<file::GntdevFile>();
+
+/// Where unmappings that have to wait are tried again.
+static QUEUE: ModuleQueue = ModuleQueue::new();
+
+#[pin_data]
+struct GntdevModule {
+    // The device goes first: after that nobody comes any more.
+    #[pin]
+    _device: MiscDevice,
+    #[pin]
+    _calls: debugfs::File<&'static xen::ext::counters::Counters<Call>>,
+    #[pin]
+    _stats: debugfs::File<&'static stats::Stats>,
+    _dir: debugfs::Dir,
+    _queue: workqueue::Running,
+}
+
+impl kernel::InPlaceModule for GntdevModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _queue: {
+                domain::require_xen()?;
+                QUEUE.start(c"xen-gntdev")?
+            },
+            _dir: debugfs::Dir::new(c"xen_gntdev"),
+            _calls <- CALLS.debugfs(_dir),
+            _stats <- stats::STATS.debugfs(_dir),
+            _device <- MiscDevice::register(c"xen/gntdev", &OPERATIONS),
+        })
+    }
+}

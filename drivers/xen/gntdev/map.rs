@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A map: grants that a process has named, at an offset of the file.
+//!
+//! Memory for each grant: four bytes, and two more where they are of different domains.
+
+use super::{
+    stats::STATS,
+    table::{
+        Place,
+        Table, //
+    },
+};
+use core::sync::atomic::{
+    AtomicU8,
+    AtomicUsize,
+    Ordering, //
+};
+use kernel::{
+    alloc::flags::__GFP_NOWARN,
+    prelude::*,
+    sync::Arc,
+    uaccess::UserSliceReader, //
+};
+use xen::{
+    domid::DomId,
+    ext::task,
+    grant::{
+        Access,
+        Ref, //
+    },
+    restriction::{
+        Authorised,
+        Restriction, //
+    },
+};
+
+/// The grants of a map, in little room.
+pub(crate) struct Grants {
+    refs: KVVec<Ref>,
+    domains: Domains,
+}
+
+/// Whose grants they are.
+enum Domains {
+    /// All of one domain.
+    One(DomId),
+    /// Each of its own.
+    Each(KVVec<DomId>),
+}
+
+impl Grants {
+    /// Reads `count` grants as `struct ioctl_gntdev_grant_ref`, each of a domain that `restriction`
+    /// allows.
+    ///
+    /// `count` must have been checked against a limit.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`; `EINVAL` for what is no domain identifier; `EPERM` for a domain that the file is
+    /// not allowed; `EINTR` when a fatal signal is pending; `ENOMEM`.
+    pub(crate) fn read(
+        reader: &mut UserSliceReader,
+        count: usize,
+        restriction: &Restriction,
+    ) -> Result<Self> {
+        let mut refs = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
+        let mut domains: Option<Domains> = None;
+        for index in 0..count {
+            let [domid, reference] = reader.read::<[u32; 2]>()?;
+            let domain = DomId::from_wide(domid).ok_or(EINVAL)?;
+            restriction.check(domain).map_err(|_| EPERM)?;
+
+            match &mut domains {
+                None => domains = Some(Domains::One(domain)),
+                Some(Domains::One(one)) if *one == domain => {}
+                Some(Domains::One(one)) => {
+                    let mut each = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
+                    each.extend_with(index, *one, GFP_KERNEL)?;
+                    each.push(domain, GFP_KERNEL)?;
+                    domains = Some(Domains::Each(each));
+                }
+                Some(Domains::Each(each)) => each.push(domain, GFP_KERNEL)?,
+            }
+            refs.push(Ref::new(reference), GFP_KERNEL)?;
+            if index % 1024 == 1023 {
+                task::checkpoint()?;
+            }
+        }
+        Ok(Self {
+            refs,
+            domains: domains.ok_or(EINVAL)?,
+        })
+    }
+
+    /// The domain of grant `index`.
+    fn domain(&self, index: usize) -> Option<DomId> {
+        match &self.domains {
+            Domains::One(domain) => Some(*domain),
+            Domains::Each(each) => each.get(index).copied(),
+        }
+    }
+
+    /// Grant `index`, with the right to map it.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` when `restriction` does not allow its domain (any more), `EINVAL` beyond the end.
+    pub(crate) fn get<'a>(
+        &self,
+        index: usize,
+        restriction: &'a Restriction,
+    ) -> Result<(Authorised<'a>, Ref)> {
+        let reference = *self.refs.get(index).ok_or(EINVAL)?;
+        let domain = self.domain(index).ok_or(EINVAL)?;
+        let right = restriction.check(domain).map_err(|_| EPERM)?;
+        Ok((right, reference))
+    }
+
+    /// Calls `each` with runs of grants of the same domain.
+    pub(crate) fn by_domain(&self, mut each: impl FnMut(DomId, usize)) {
+        match &self.domains {
+            Domains::One(domain) => each(*domain, self.refs.len()),
+            Domains::Each(domains) => {
+                for run in domains.chunk_by(|a, b| a == b) {
+                    if let Some(domain) = run.first() {
+                        each(*domain, run.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether and how a map is mapped.
+#[derive(Copy, Clone, PartialEq, Eq)]
+#[repr(u8)]
+enum Use {
+    /// Not at all: it may be.
+    Idle = 0,
+    /// For reading.
+    ReadOnly = 1,
+    /// For reading and writing.
+    ReadWrite = 2,
+}
+
+/// A map.
+pub(crate) struct Map {
+    place: Place,
+    pub(crate) grants: Grants,
+    /// A [`Use`].
+    use_: AtomicU8,
+    mapped: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+impl Map {
+    /// A map of `grants` at `place`.
+    pub(crate) fn new(place: Place, grants: Grants) -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Self {
+                place,
+                grants,
+                use_: AtomicU8::new(Use::Idle as u8),
+                mapped: AtomicUsize::new(0),
+                waiting: AtomicUsize::new(0),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// The first offset, in pages.
+    pub(crate) fn index(&self) -> u64 {
+        self.place.start()
+    }
+
+    /// How many grants there are.
+    pub(crate) fn count(&self) -> usize {
+        self.place.count()
+    }
+
+    /// Whether this is one of the maps of `table`, be it to be found there or not any more.
+    pub(crate) fn is_of(&self, table: &Arc<Table>) -> bool {
+        self.place.is_in(table)
+    }
+
+    /// How many grants are mapped.
+    pub(crate) fn mapped(&self) -> usize {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    /// How many of those are to be unmapped.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of how many grants are mapped, and how many of them are to be unmapped.
+    pub(crate) fn note(&self, mapped: usize, waiting: usize) {
+        let old = self.mapped.swap(mapped, Ordering::Relaxed);
+        STATS.mapped.change(old, mapped);
+        let old = self.waiting.swap(waiting, Ordering::Relaxed);
+        STATS.waiting.change(old, waiting);
+    }
+}
+
+/// The right to map a map: one has it at a time.
+pub(crate) struct Claim(Arc<Map>);
+
+impl Claim {
+    /// Takes the right to map `map` with `access`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when somebody has it, or has unmapped but is still waited for.
+    pub(crate) fn new(map: Arc<Map>, access: Access) -> Result<Self> {
+        let wanted = match access {
+            Access::ReadOnly => Use::ReadOnly,
+            Access::ReadWrite => Use::ReadWrite,
+        };
+        map.use_
+            .compare_exchange(
+                Use::Idle as u8,
+                wanted as u8,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
+            .map_err(|_| EINVAL)?;
+        Ok(Self(map))
+    }
+}
+
+impl core::ops::Deref for Claim {
+    type Target = Map;
+
+    fn deref(&self) -> &Map {
+        &self.0
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.note(0, 0);
+        self.0.use_.store(Use::Idle as u8, Ordering::Release);
+    }
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A map's grants in the address space of a process.
+//!
+//! In a PV domain Xen writes the page table entries of user space, and has to take them back before
+//! the kernel touches them: an MMU notifier tells when. A mapping is not inherited over fork there,
+//! and what is moved by mremap is unmapped. In a translated domain the grants are in pages, which
+//! are inserted as any others; they are let go of when the last mapping of theirs is gone.
+//!
+//! In both, a page that somebody else still refers to at that time is let go of by a worker, as soon
+//! as nobody does. Until then the module stays loaded.
+//!
+//! Lock order: mmap lock, [`Mapping::life`]; [`Mapping::wait`], the lock within [`GrantPages`].
+//! The last two are taken by the MMU notifier: no memory is allocated under them.
+
+use super::{
+    map::{
+        Claim,
+        Map, //
+    },
+    QUEUE,
+};
+use core::ops::Range;
+use kernel::{
+    mm::virt::{
+        VmaNew,
+        VmaRef, //
+    },
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    time::msecs_to_jiffies,
+    workqueue::{
+        impl_has_delayed_work,
+        new_delayed_work,
+        DelayedWork,
+        WorkItem, //
+    },
+};
+use xen::{
+    domain,
+    ext::{
+        mmu_notifier::{
+            IntervalNotifier,
+            Invalidate, //
+        },
+        module::ModuleRef,
+        vma::{
+            page_offset,
+            MappingState,
+            PageStruct,
+            VmaTable, //
+        },
+    },
+    grant::{
+        Access,
+        GrantPages,
+        UserPtes, //
+    },
+    restriction::Restriction,
+};
+
+/// Tells the driver's mappings from all others.
+pub(crate) static MAPPINGS: VmaTable<Mapping> = VmaTable::new();
+
+/// After so many milliseconds what waits is tried again first; each time after that it is a
+/// multiple.
+const RETRY_MS: u32 = 5;
+
+/// The longest time between tries, in milliseconds.
+const RETRY_MAX_MS: u32 = 1000;
+
+/// After so many tries, which is some 15 seconds, the log says that something is still waited for.
+const TRIES_TO_TELL: u32 = 75;
+
+/// A map's grants in the address space of a process.
+///
+/// There is one for each mmap; all parts and copies of that mapping share it.
+#[pin_data]
+pub(crate) struct Mapping {
+    claim: Claim,
+    /// Where the mapping was made, in bytes.
+    start: usize,
+    #[pin]
+    pages: GrantPages,
+    #[pin]
+    life: Mutex<Life>,
+    #[pin]
+    wait: Mutex<Wait>,
+    #[pin]
+    work: DelayedWork<Mapping>,
+}
+
+/// What there is as long as the mapping is in some address space.
+struct Life {
+    /// In how many parts and copies.
+    parts: usize,
+    /// What tells of changes (PV).
+    notifier: Option<Pin<KBox<IntervalNotifier<Mapping>>>>,
+}
+
+/// What there is while grants wait for being let go of.
+struct Wait {
+    /// There is one exactly while the work is queued.
+    keep: Option<ModuleRef>,
+    tries: u32,
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Mapping { self.work }
+}
+
+impl Mapping {
+    /// Maps all grants of a map at a new mapping of the file.
+    ///
+    /// Runs during mmap, and changes nothing where it fails.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when the map is mapped already, or Xen refuses one of its grants; `EPERM` when the
+    /// file may not map a grant of that domain; `EINTR`; `ENOMEM`.
+    pub(crate) fn establish(
+        map: Arc<Map>,
+        access: Access,
+        restriction: &Restriction,
+        vma: &VmaNew,
+    ) -> Result {
+        let claim = Claim::new(map, access)?;
+        let ptes = if domain::is_pv() {
+            Some(UserPtes::prepare(vma)?)
+        } else {
+            None
+        };
+        let pages = GrantPages::new(claim.count(), ptes)?;
+        let this = Arc::pin_init(
+            pin_init!(Self {
+                claim,
+                start: vma.start(),
+                pages <- pages,
+                life <- new_mutex!(
+                    Life {
+                        parts: 1,
+                        notifier: None,
+                    },
+                    "gntdev::Mapping::life"
+                ),
+                wait <- new_mutex!(
+                    Wait {
+                        keep: None,
+                        tries: 0,
+                    },
+                    "gntdev::Mapping::wait"
+                ),
+                work <- new_delayed_work!("gntdev::Mapping::work"),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        // What the kernel does with a mapping by itself would be lost on grants: it can neither
+        // make it larger, nor put it into a core dump.
+        vma.set_mixedmap();
+        vma.set_dontexpand();
+        vma.set_dontdump();
+        if domain::is_pv() {
+            vma.set_dontcopy();
+            let notifier = IntervalNotifier::subscribe(vma, this.clone())?;
+            this.life.lock().notifier = Some(notifier);
+        }
+
+        let all = 0..this.claim.count();
+        match this.fill(access, restriction, vma) {
+            Ok(()) => {
+                this.claim.note(all.end, 0);
+                MAPPINGS.install(vma, this);
+                Ok(())
+            }
+            Err(e) => {
+                if !domain::is_pv() {
+                    vma.zap_vma_range(vma.start(), vma.end() - vma.start());
+                }
+                this.as_arc_borrow().release(all, false);
+                let notifier = this.life.lock().notifier.take();
+                drop(notifier);
+                Err(e)
+            }
+        }
+    }
+
+    fn fill(&self, access: Access, restriction: &Restriction, vma: &VmaNew) -> Result {
+        self.pages
+            .map(access, |index| self.claim.grants.get(index, restriction))?;
+        if !domain::is_pv() {
+            self.pages.insert(vma)?;
+        }
+        Ok(())
+    }
+
+    /// The map.
+    pub(crate) fn map(&self) -> &Map {
+        &self.claim
+    }
+
+    /// Lets go of some of the grants. With `unless_mapped`, not of those in user space's page
+    /// tables.
+    fn release(self: ArcBorrow<'_, Self>, pages: Range<usize>, unless_mapped: bool) {
+        let release = self.pages.release(pages, unless_mapped, None);
+        self.claim.note(release.held, release.waiting);
+        if release.waiting != 0 {
+            let mut wait = self.wait.lock();
+            if wait.keep.is_none() {
+                wait.keep = Some(ModuleRef::get());
+                wait.tries = 0;
+                QUEUE.enqueue_delayed(Arc::from(self), msecs_to_jiffies(RETRY_MS));
+            }
+        }
+    }
+
+    /// The pages of the map that `vma` is a mapping of.
+    fn pages_of(&self, vma: &VmaRef) -> Range<usize> {
+        // Both count pages, and the first is not less than the second.
+        let first = page_offset(vma).saturating_sub(self.claim.index() as usize);
+        first..first.saturating_add((vma.end() - vma.start()) >> PAGE_SHIFT)
+    }
+}
+
+impl WorkItem for Mapping {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        let mut wait = this.wait.lock();
+        let release = this.pages.drain();
+        this.claim.note(release.held, release.waiting);
+        if release.waiting == 0 {
+            let keep = wait.keep.take();
+            drop(wait);
+            // The module's work queue waits for this item, hence for what comes after this, when
+            // the module goes.
+            drop(keep);
+            return;
+        }
+        wait.tries = wait.tries.saturating_add(1);
+        if wait.tries == TRIES_TO_TELL {
+            pr_warn!(
+                "{} grants cannot be unmapped yet ({} refusals by Xen); the module stays until they are\n",
+                release.waiting,
+                this.pages.refused()
+            );
+        }
+        let delay = RETRY_MS.saturating_mul(wait.tries).min(RETRY_MAX_MS);
+        QUEUE.enqueue_delayed(this.clone(), msecs_to_jiffies(delay));
+    }
+}
+
+impl Invalidate for Mapping {
+    fn invalidate(self: ArcBorrow<'_, Self>, addresses: Range<usize>) {
+        let page = |address: usize| address.saturating_sub(self.start) >> PAGE_SHIFT;
+        let end = addresses.end.saturating_add(PAGE_SIZE - 1);
+        self.release(page(addresses.start)..page(end), false);
+    }
+}
+
+impl MappingState for Mapping {
+    fn opened(self: ArcBorrow<'_, Self>, _vma: &VmaRef) {
+        self.life.lock().parts += 1;
+    }
+
+    fn closed(self: ArcBorrow<'_, Self>, vma: &VmaRef) {
+        let mut life = self.life.lock();
+        life.parts = life.parts.saturating_sub(1);
+        let last = life.parts == 0;
+        let notifier = if last { life.notifier.take() } else { None };
+        drop(life);
+        // Waits for invalidations that are under way.
+        drop(notifier);
+
+        if last {
+            self.release(0..self.claim.count(), false);
+        } else {
+            // Another process, or the place that this part has been moved to, may have the pages.
+            self.release(self.pages_of(vma), true);
+        }
+    }
+
+    fn may_move(self: ArcBorrow<'_, Self>, _new: &VmaRef) -> Result {
+        // In a PV domain the grants are unmapped by now, as the entries were about to move.
+        if domain::is_pv() {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    const HAS_NORMAL_PAGES: bool = true;
+
+    fn normal_page(self: ArcBorrow<'_, Self>, vma: &VmaRef, address: usize) -> *mut PageStruct {
+        let offset = address.saturating_sub(vma.start()) >> PAGE_SHIFT;
+        self.pages
+            .page(self.pages_of(vma).start.saturating_add(offset))
+    }
+}
