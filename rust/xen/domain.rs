@@ -4,7 +4,10 @@
 //!
 //! C header: `include/xen/xen.h`. Nothing here sleeps or calls Xen.
 
-use crate::bindings;
+use crate::{
+    bindings,
+    restriction::Unrestricted, //
+};
 use kernel::prelude::*;
 
 pub use crate::domid::DomId;
@@ -44,4 +47,25 @@ pub fn require_xen() -> Result {
     } else {
         Err(ENODEV)
     }
+}
+
+/// Whether the kernel is locked down against what privileged users do to Xen.
+pub fn is_locked_down() -> bool {
+    // SAFETY: Asks the security modules about the current task; may sleep.
+    unsafe { bindings::xen_rust_locked_down_xen() != 0 }
+}
+
+/// The GSI of the PCI device `sbdf` (segment, bus, device, function), as ACPI tells.
+///
+/// Asked for by whoever has the current process's hands free of any domain's: it is about the
+/// machine. Does not sleep.
+///
+/// # Errors
+///
+/// `EINVAL` where the kernel has no ACPI for Xen, `EOPNOTSUPP` while no backend driver knows the
+/// devices, and what that driver says.
+pub fn pci_device_gsi(_right: Unrestricted<'_>, sbdf: u32) -> Result<u32> {
+    // SAFETY: Looks the device up.
+    let gsi = unsafe { bindings::xen_rust_gsi_from_sbdf(sbdf) };
+    u32::try_from(gsi).map_err(|_| Error::from_errno(gsi))
 }

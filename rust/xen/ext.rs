@@ -5,23 +5,29 @@
 //! Staging for the kernel crate: nothing here knows Xen.
 
 pub mod counters;
+pub mod errno;
 pub mod fasync;
 pub mod file;
 pub mod fs;
 pub mod global;
+pub mod latch;
 pub mod misc;
+pub mod mm_lock;
 pub mod mmu_notifier;
 pub mod module;
+pub mod owned_pages;
 pub mod pages;
 pub mod param;
 pub mod pinned;
+pub mod pinned_few;
 pub mod proc;
 pub mod seq;
 pub mod task;
-pub(crate) mod version;
+pub mod user;
 pub mod vma;
 pub mod wait;
 pub mod workqueue;
+pub(crate) mod version;
 
 /// The module this code is linked into.
 pub(crate) const fn this_module() -> *mut crate::bindings::module {

@@ -7,8 +7,11 @@
 
 #include "helpers/domain.c"
 #include "helpers/event.c"
+#include "helpers/foreign.c"
 #include "helpers/grant.c"
 #include "helpers/hypercall.c"
+#include "helpers/latch.c"
+#include "helpers/mm.c"
 #include "helpers/pages.c"
 #include "helpers/percpu.c"
 #include "helpers/store.c"

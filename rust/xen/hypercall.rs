@@ -6,6 +6,7 @@
 
 use crate::{
     bindings,
+    ext::errno::enosys,
     restriction::Unrestricted, //
 };
 use kernel::prelude::*;
@@ -47,13 +48,13 @@ pub(crate) fn preemptible<R>(call: impl FnOnce() -> R) -> R {
 ///
 /// # Errors
 ///
-/// `EINVAL` for a number that no hypercall has.
+/// `ENOSYS` for a number of more than 32 bits; to others that no hypercall has Xen says the same.
 pub fn call(_right: Unrestricted<'_>, op: u64, args: [usize; 5]) -> Result<isize> {
-    let op = u32::try_from(op).map_err(|_| EINVAL)?;
+    let op = u32::try_from(op).map_err(|_| enosys())?;
     let [a1, a2, a3, a4, a5] = args;
 
     // SAFETY: The caller proved by the token that it may make any hypercall; what the hypercall
-    // does to the domain is then its own decision, as documented for the device. The wrapper
-    // refuses numbers beyond Xen's table.
+    // does to the domain is then its own decision, as documented for the device. Xen refuses
+    // numbers beyond its table.
     Ok(preemptible(|| unsafe { bindings::xen_rust_privcmd_call(op, a1, a2, a3, a4, a5) }) as isize)
 }

@@ -122,6 +122,19 @@ pub trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Looks at a search for free address space, and may refuse it.
+    ///
+    /// The kernel searches, with the page offset that the mapping has or is to have, before mmap
+    /// and before mremap moves a mapping: when it has not touched anything yet.
+    ///
+    /// Runs with the mmap lock of the current process held for writing.
+    fn may_place(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _page_offset: usize,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Registers with `table` whatever wakes the file, then tells what the file is ready for.
     fn poll(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
@@ -229,6 +242,11 @@ impl<T: FileOperations> Adapter<T> {
             None
         },
         mmap: if T::HAS_MMAP { Some(Self::mmap) } else { None },
+        get_unmapped_area: if T::HAS_MAY_PLACE {
+            Some(Self::get_unmapped_area)
+        } else {
+            None
+        },
         poll: if T::HAS_POLL { Some(Self::poll) } else { None },
         fasync: if T::HAS_FASYNC {
             Some(Self::fasync)
@@ -366,6 +384,25 @@ impl<T: FileOperations> Adapter<T> {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
+    }
+
+    /// # Safety
+    ///
+    /// The kernel's contract for `get_unmapped_area`.
+    unsafe extern "C" fn get_unmapped_area(
+        file: *mut bindings::file,
+        address: c_ulong,
+        len: c_ulong,
+        page_offset: c_ulong,
+        flags: c_ulong,
+    ) -> c_ulong {
+        // SAFETY: The file is open with these operations.
+        let data = unsafe { Self::data(file) };
+        if let Err(e) = T::may_place(data, page_offset) {
+            return e.to_errno() as isize as c_ulong;
+        }
+        // SAFETY: What the kernel does itself for a file without the operation.
+        unsafe { bindings::mm_get_unmapped_area(file, address, len, page_offset, flags) }
     }
 
     /// # Safety

@@ -47,6 +47,11 @@ pub trait MappingState: Send + Sync + Sized + 'static {
         Ok(())
     }
 
+    /// Whether the mapping's protection may be changed by mprotect, to whatever.
+    fn may_protect(self: ArcBorrow<'_, Self>, _vma: &VmaRef) -> Result {
+        Ok(())
+    }
+
     /// Whether the mapping may be moved. `new` is where it is to be, not yet populated.
     fn may_move(self: ArcBorrow<'_, Self>, _new: &VmaRef) -> Result {
         Ok(())
@@ -93,6 +98,7 @@ impl<T: MappingState> VmaTable<T> {
                 close: Some(Self::close),
                 may_split: Some(Self::may_split),
                 mremap: Some(Self::mremap),
+                mprotect: Some(Self::mprotect),
                 fault: Some(Self::fault),
                 #[cfg(CONFIG_FIND_NORMAL_PAGE)]
                 find_normal_page: if T::HAS_NORMAL_PAGES {
@@ -129,6 +135,35 @@ impl<T: MappingState> VmaTable<T> {
         // SAFETY: Only `install` sets this table, and it sets the private data before, to a
         // reference that `close` alone takes back, when the mapping is gone.
         Some(unsafe { Self::borrow(vma.as_ptr()) })
+    }
+
+    /// Whether `vma`, which has just been copied, is a part that is being split off: the pages in it
+    /// are the other's no more, rather than of both.
+    ///
+    /// To be asked in [`MappingState::opened`], while the kernel has the old mapping in its place
+    /// still.
+    pub fn is_split_off(&'static self, vma: &VmaRef) -> bool {
+        let vma = vma.as_ptr();
+        // SAFETY: The mapping is valid.
+        let mm = unsafe { (*vma).vm_mm };
+        // SAFETY: A task's own `mm` is not changed behind its back.
+        if mm != unsafe { (*kernel::task::Task::current_raw()).mm } {
+            // By fork.
+            return false;
+        }
+        // SAFETY: The mapping is valid.
+        let start = unsafe { (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start };
+        // SAFETY: While a mapping of the current process is copied its mmap lock is held.
+        let old = unsafe { bindings::vma_lookup(mm, start) };
+        if old.is_null() || old == vma {
+            return false;
+        }
+        // SAFETY: The mapping is valid, as the lock is held.
+        let ops = unsafe { (*old).vm_ops };
+        // SAFETY: As above.
+        let state = unsafe { (*old).vm_private_data };
+        // SAFETY: The mapping is valid.
+        core::ptr::eq(ops, &self.0) && state == unsafe { (*vma).vm_private_data }
     }
 
     /// # Safety
@@ -188,6 +223,24 @@ impl<T: MappingState> VmaTable<T> {
         let state = unsafe { Self::borrow(vma) };
         // SAFETY: The mmap lock is held for writing.
         match state.may_move(unsafe { VmaRef::from_raw(vma) }) {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The kernel's contract for `mprotect`.
+    unsafe extern "C" fn mprotect(
+        vma: *mut bindings::vm_area_struct,
+        _start: c_ulong,
+        _end: c_ulong,
+        _flags: c_ulong,
+    ) -> c_int {
+        // SAFETY: The mapping has this table.
+        let state = unsafe { Self::borrow(vma) };
+        // SAFETY: The mmap lock is held for writing.
+        match state.may_protect(unsafe { VmaRef::from_raw(vma) }) {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }

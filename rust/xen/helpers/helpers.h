@@ -8,8 +8,11 @@
 
 #include "domain.h"
 #include "event.h"
+#include "foreign.h"
 #include "grant.h"
 #include "hypercall.h"
+#include "latch.h"
+#include "mm.h"
 #include "pages.h"
 #include "percpu.h"
 #include "store.h"

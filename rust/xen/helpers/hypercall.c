@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <asm/xen/hypercall.h>
+#include <xen/interface/hvm/dm_op.h>
 #include <xen/xen-ops.h>
 
 long xen_rust_privcmd_call(unsigned int op, unsigned long a1, unsigned long a2,
@@ -26,4 +27,16 @@ int xen_rust_memory_op(unsigned int cmd, void *arg)
 int xen_rust_event_channel_op(int cmd, void *arg)
 {
 	return HYPERVISOR_event_channel_op(cmd, arg);
+}
+
+void xen_rust_dm_op_buf_set(struct xen_dm_op_buf *buf, unsigned long address,
+			    unsigned long size)
+{
+	set_xen_guest_handle(buf->h, (void *)address);
+	buf->size = size;
+}
+
+int xen_rust_dm_op(u16 domid, unsigned int nr, const struct xen_dm_op_buf *bufs)
+{
+	return HYPERVISOR_dm_op(domid, nr, (struct xen_dm_op_buf *)bufs);
 }

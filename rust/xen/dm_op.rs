@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations of a device model on the domain that it serves.
+//!
+//! C header: `include/xen/interface/hvm/dm_op.h`, `xen/include/public/hvm/dm_op.h`.
+
+use crate::{
+    bindings,
+    ext::{
+        pinned::{
+            pages_touched,
+            PinnedPages, //
+        },
+        pinned_few::PinnedFew,
+    },
+    hypercall::preemptible,
+    restriction::Authorised, //
+};
+use kernel::prelude::*;
+
+crate::user_structs! {
+    /// A buffer in the memory of the current process, as `struct privcmd_dm_op_buf` has it.
+    #[derive(Default)]
+    pub struct UserBuffer {
+        /// Where it is.
+        pub address: usize,
+        /// Its length in bytes.
+        pub len: usize,
+    }
+}
+
+/// As many buffers as need no memory to be allocated for them.
+pub const FEW: usize = 4;
+
+/// As many pages as need no memory to be allocated for them: two for each of [`FEW`] buffers that
+/// are no longer than a page.
+const FEW_PAGES: usize = 2 * FEW;
+
+/// Has Xen do a device model's operation, which the buffers describe, on the domain that `right` is
+/// for. Returns what Xen returns.
+///
+/// Their pages are pinned meanwhile and dirty afterwards: Xen reads and writes them with the rights
+/// of the current process, and cannot have them faulted in. Buffers of no length are passed on as
+/// they are.
+///
+/// The number of buffers and their lengths must have been checked against limits. Sleeps, faults
+/// pages in, and calls Xen.
+///
+/// # Errors
+///
+/// `EFAULT` when a page is not the process's or not writable, `EINTR`, `ENOMEM`.
+pub fn call(right: Authorised<'_>, buffers: &[UserBuffer]) -> Result<isize> {
+    let mut pages = 0usize;
+    for buffer in buffers {
+        let touched = pages_touched(buffer.address, buffer.len).ok_or(EFAULT)?;
+        pages = pages.checked_add(touched).ok_or(ENOMEM)?;
+    }
+
+    if buffers.len() <= FEW && pages <= FEW_PAGES {
+        let mut pinned = PinnedFew::<FEW_PAGES>::new();
+        let mut list: [bindings::xen_dm_op_buf; FEW] = Default::default();
+        for (entry, buffer) in list.iter_mut().zip(buffers) {
+            pinned.add(buffer.address, buffer.len)?;
+            set(entry, buffer);
+        }
+        return Ok(operate(right, list.get(..buffers.len()).ok_or(EINVAL)?));
+    }
+
+    let mut pinned = PinnedPages::with_capacity(pages)?;
+    let mut list = KVVec::with_capacity(buffers.len(), GFP_KERNEL)?;
+    for buffer in buffers {
+        let added = pinned.add(buffer.address, buffer.len, true)?;
+        pinned.mark_dirty_range(added);
+        let mut entry = bindings::xen_dm_op_buf::default();
+        set(&mut entry, buffer);
+        list.push(entry, GFP_KERNEL)?;
+    }
+    Ok(operate(right, &list))
+}
+
+#[inline]
+fn set(entry: &mut bindings::xen_dm_op_buf, buffer: &UserBuffer) {
+    // SAFETY: The entry is valid; the wrapper stores both values in it.
+    unsafe { bindings::xen_rust_dm_op_buf_set(entry, buffer.address, buffer.len) };
+}
+
+#[inline]
+fn operate(right: Authorised<'_>, list: &[bindings::xen_dm_op_buf]) -> isize {
+    // SAFETY: There are as many entries. Xen only reads them; the buffers they lead to it reads
+    // and writes as the current process could.
+    let ret = preemptible(|| unsafe {
+        bindings::xen_rust_dm_op(right.domain().raw(), list.len() as u32, list.as_ptr())
+    });
+    ret as isize
+}

@@ -1,0 +1,767 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames of other domains, shown in the address space of a process.
+//!
+//! A process reserves a range with mmap ([`ForeignRange::install`]) and fills it later, in one call
+//! or several ([`Filling`]). On a paravirtual kernel Xen writes foreign frames straight into the page
+//! table. On a translated one they are put into this domain's own physical address space first, at
+//! pages of the kernel's pool of such addresses.
+//!
+//! While a call fills a range it owns what the range holds, and the range says
+//! [`State::Filling`](crate::range::State). So the locks can be dropped between pieces, to copy from
+//! and to user space, without anybody else changing the range meanwhile; only the whole mapping may
+//! go, which each piece finds out before it does anything. A call that fails takes back what it has
+//! mapped.
+//!
+//! Lock order: mmap lock, then a range's own, then its ledger's.
+//!
+//! C headers: `include/xen/xen-ops.h`, `xen/include/public/memory.h`, `xen/include/public/xen.h`.
+
+use crate::{
+    bindings,
+    domain::is_pv,
+    domid::DomId,
+    ext::{
+        mm_lock::{
+            LockedVma,
+            MmapWriteGuard, //
+        },
+        vma::{
+            MappingState,
+            VmaTable, //
+        },
+    },
+    range::{
+        self,
+        Extent,
+        Prior,
+        Refusal,
+        Span,
+        State,
+        PAGE_SIZE, //
+    },
+    resource::Resource,
+    restriction::Authorised, //
+};
+use core::ptr;
+use kernel::{
+    error::to_result,
+    ffi::c_int,
+    mm::virt::{
+        VmaNew,
+        VmaRef, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    types::NotThreadSafe, //
+};
+
+mod ledger;
+mod pages;
+
+pub use ledger::Ledger;
+pub use pages::kept_by_xen;
+
+const _: () = assert!(
+    PAGE_SIZE == kernel::page::PAGE_SIZE,
+    "foreign frames are mapped page by page"
+);
+
+/// Tells the mappings that are ranges of ours from all others.
+static RANGES: VmaTable<ForeignRange> = VmaTable::new();
+
+/// The page offset of a range's mapping has this bit on a paravirtual kernel.
+///
+/// There a foreign frame in a page table cannot be moved to another: the kernel would ask Xen to
+/// enter it as a frame of its own. mremap must be refused before it begins, and it asks for a free
+/// place with the page offset of the mapping that it moves: this is what it is known by, as no
+/// offset that mmap can be called with reaches so far.
+#[cfg(CONFIG_64BIT)]
+const UNMOVABLE: usize = 1 << 52;
+
+/// What a range holds, while no call is filling it.
+struct Content {
+    /// The pages that foreign frames are behind of. Always empty on a paravirtual kernel.
+    backed: pages::Backed,
+    /// Whose frames there are, and how many.
+    frames: usize,
+    domain: DomId,
+    /// The same for further domains: a range hardly ever has more than one.
+    others: KVec<(DomId, usize)>,
+    /// What the range was filled from, if not from frames by number.
+    resource: Option<Resource>,
+}
+
+impl Content {
+    const fn none() -> Self {
+        Self {
+            backed: pages::Backed::new(),
+            frames: 0,
+            domain: DomId::IDLE,
+            others: KVec::new(),
+            resource: None,
+        }
+    }
+
+    /// Makes sure that [`Content::count`] has a place for `domain`.
+    fn reserve(&mut self, domain: DomId) -> Result {
+        if self.domain == domain || self.others.iter().any(|(d, _)| *d == domain) {
+            return Ok(());
+        }
+        // A place whose frames are none can serve another domain.
+        if self.frames == 0 {
+            self.domain = domain;
+        } else if let Some((d, _)) = self.others.iter_mut().find(|(_, frames)| *frames == 0) {
+            *d = domain;
+        } else {
+            self.others.push((domain, 0), GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, domain: DomId, added: usize) {
+        if self.domain == domain {
+            self.frames = self.frames.saturating_add(added);
+        } else if let Some((_, frames)) = self.others.iter_mut().find(|(d, _)| *d == domain) {
+            *frames = frames.saturating_add(added);
+        }
+    }
+}
+
+struct Inner {
+    state: State,
+    content: Content,
+}
+
+/// A range of user space for foreign frames.
+///
+/// It is kept alive by its mappings, by a call that fills it, and by whoever needs its pages to
+/// stay. When the last of them lets go, the pages have left the page tables, and go back to Xen and
+/// to the pool.
+#[pin_data(PinnedDrop)]
+pub struct ForeignRange {
+    ledger: Arc<Ledger>,
+    #[pin]
+    inner: Mutex<Inner>,
+}
+
+impl ForeignRange {
+    /// Makes a new mapping a range, empty for now. To be called from mmap, as its last step.
+    ///
+    /// The mapping is not inherited over fork, does not grow, is not dumped and cannot be split.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn install(vma: &VmaNew, ledger: Arc<Ledger>) -> Result {
+        let range = Arc::pin_init(
+            pin_init!(Self {
+                ledger,
+                inner <- new_mutex!(Inner {
+                    state: State::Fresh,
+                    content: Content::none(),
+                }),
+            }),
+            GFP_KERNEL,
+        )?;
+        range.ledger.range_made();
+
+        vma.set_io();
+        vma.set_dontcopy();
+        vma.set_dontexpand();
+        vma.set_dontdump();
+        // SAFETY: The mapping is being set up, so its flags are ours to set.
+        unsafe { bindings::xen_rust_vma_set_pfnmap(vma.as_ptr()) };
+        #[cfg(CONFIG_64BIT)]
+        if is_pv() {
+            // SAFETY: As above for its page offset, which means nothing for these mappings.
+            unsafe { (*vma.as_ptr()).vm_pgoff |= UNMOVABLE };
+        }
+        RANGES.install(vma, range);
+        Ok(())
+    }
+
+    /// Whether a search for free address space with this page offset is on behalf of a range that
+    /// is to be moved, and cannot be.
+    #[inline]
+    pub fn refuses_move(page_offset: usize) -> bool {
+        #[cfg(CONFIG_64BIT)]
+        {
+            page_offset & UNMOVABLE != 0
+        }
+        #[cfg(not(CONFIG_64BIT))]
+        {
+            let _ = page_offset;
+            false
+        }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for ForeignRange {
+    fn drop(self: Pin<&mut Self>) {
+        let inner = self.inner.lock();
+        let content = &inner.content;
+        self.ledger.remove(content.domain, content.frames);
+        for (domain, frames) in &content.others {
+            self.ledger.remove(*domain, *frames);
+        }
+        self.ledger.range_gone();
+    }
+}
+
+impl MappingState for ForeignRange {
+    fn may_split(self: ArcBorrow<'_, Self>, _vma: &VmaRef, _address: usize) -> Result {
+        Err(EINVAL)
+    }
+
+    fn may_protect(self: ArcBorrow<'_, Self>, _vma: &VmaRef) -> Result {
+        // As with moving: the kernel would ask Xen to enter foreign frames as if they were its own.
+        if is_pv() && self.inner.lock().state != State::Fresh {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn may_move(self: ArcBorrow<'_, Self>, _new: &VmaRef) -> Result {
+        // A call that fills the range looks for it where it was.
+        if self.inner.lock().state == State::Filling {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Misplaced | Refusal::Filled => EINVAL,
+            Refusal::Busy => EBUSY,
+        }
+    }
+}
+
+/// Room for a piece of a request: the frames, and what came of each.
+pub struct Piece<const N: usize> {
+    frames: [u64; N],
+    errors: [c_int; N],
+    pfns: [u64; N],
+    pages: [*mut bindings::page; N],
+}
+
+/// As many frames as are mapped in one go when there are many: their piece takes just less than a
+/// page of memory.
+pub const LARGE: usize = 128;
+
+/// As many as are mapped in one go without allocating memory.
+pub const SMALL: usize = 16;
+
+impl<const N: usize> Piece<N> {
+    /// An empty piece.
+    pub const fn new() -> Self {
+        Self {
+            frames: [0; N],
+            errors: [0; N],
+            pfns: [0; N],
+            pages: [ptr::null_mut(); N],
+        }
+    }
+
+    /// An empty piece in memory of its own.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn boxed() -> Result<KBox<Self>> {
+        let mut piece = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
+        let _ = &mut piece;
+        // SAFETY: Zeroes are numbers and null pointers.
+        Ok(unsafe { piece.assume_init() })
+    }
+
+    /// Its first `len` frames, or as many as there is room for.
+    pub fn first(&mut self, len: usize) -> Frames<'_> {
+        let len = len.min(N);
+        Frames {
+            frames: self.frames.get_mut(..len).unwrap_or_default(),
+            errors: self.errors.get_mut(..len).unwrap_or_default(),
+            pfns: self.pfns.get_mut(..len).unwrap_or_default(),
+            pages: self.pages.get_mut(..len).unwrap_or_default(),
+        }
+    }
+}
+
+impl<const N: usize> Default for Piece<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Frames of a piece, and what came of each.
+///
+/// # Invariants
+///
+/// All slices have the same length.
+pub struct Frames<'a> {
+    frames: &'a mut [u64],
+    errors: &'a mut [c_int],
+    pfns: &'a mut [u64],
+    pages: &'a mut [*mut bindings::page],
+}
+
+impl Frames<'_> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The frame numbers, to be filled in before they are mapped. Mapping leaves them alone unless
+    /// it says otherwise.
+    pub fn numbers(&mut self) -> &mut [u64] {
+        self.frames
+    }
+
+    /// The frame numbers together with what came of each.
+    pub fn results(&self) -> impl Iterator<Item = (u64, c_int)> + '_ {
+        self.frames.iter().copied().zip(self.errors.iter().copied())
+    }
+
+    /// What came of each: 0, or a negative error number.
+    pub fn errors(&self) -> &[c_int] {
+        self.errors
+    }
+
+    /// The first error there is.
+    ///
+    /// # Errors
+    ///
+    /// Just that.
+    pub fn all_mapped(&self) -> Result {
+        self.errors.iter().try_for_each(|e| to_result(*e))
+    }
+
+    fn mapped(&self) -> usize {
+        self.errors.iter().filter(|e| **e == 0).count()
+    }
+}
+
+/// How frames are numbered.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Numbering {
+    /// As the domain that owns them does.
+    Guest,
+    /// As the machine does.
+    Machine,
+}
+
+/// A call's ownership of a range while it fills it.
+///
+/// Dropped, it takes back all that the call has mapped; [`Filling::finish`] leaves it there.
+pub struct Filling {
+    range: Arc<ForeignRange>,
+    content: Content,
+    prior: Option<Prior>,
+    /// The range's length in pages.
+    total: usize,
+    /// Where the call began to fill it, an address, and how many pages it has dealt with since.
+    start: usize,
+    pages: usize,
+    done: usize,
+    /// How many of these have got a frame.
+    mapped: usize,
+    /// Pages that were there before.
+    backed_before: usize,
+    domain: DomId,
+    /// It is about the current process's address space.
+    _here: NotThreadSafe,
+}
+
+/// The range that `address` lies in, and where that is.
+fn lookup<'a>(
+    lock: &'a MmapWriteGuard,
+    address: usize,
+) -> Option<(LockedVma<'a>, Arc<ForeignRange>, Extent)> {
+    let vma = lock.lookup(address)?;
+    let range = RANGES.state(&vma)?.into();
+    let extent = Extent::new(vma.start(), vma.end())?;
+    Some((vma, range, extent))
+}
+
+/// Where the range that `address` lies in is.
+///
+/// # Errors
+///
+/// `EINVAL` where there is no range.
+pub fn extent_at(address: usize) -> Result<Extent> {
+    let lock = MmapWriteGuard::lock()?;
+    lookup(&lock, address)
+        .map(|(_, _, extent)| extent)
+        .ok_or(EINVAL)
+}
+
+impl Filling {
+    /// Begins to fill the `pages` pages at `address` of a range, and lets `first` do a piece of it
+    /// under the same lock. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` unless there is such a range and `fill` lets these pages be filled, `EBUSY` when
+    /// another call is filling it, `EINTR`, `ENOMEM`, and what `first` says.
+    pub fn begin(
+        right: Authorised<'_>,
+        address: usize,
+        pages: usize,
+        fill: range::Fill,
+        first: impl FnOnce(&mut Piecewise<'_>) -> Result,
+    ) -> Result<Self> {
+        let lock = MmapWriteGuard::lock()?;
+        let (vma, range, extent) = lookup(&lock, address).ok_or(EINVAL)?;
+        let span: Span = extent.span(address, pages).ok_or(EINVAL)?;
+        let total = extent.pages();
+        let domain = right.domain();
+
+        range.ledger.reserve(domain)?;
+        let (content, prior) = {
+            let mut inner = range.inner.lock();
+            let prior = inner.state.begin(total, span, fill).map_err(|refusal| {
+                // The one caller that may fill a whole range only, and that once.
+                match (fill, refusal) {
+                    (range::Fill::Whole, Refusal::Filled) => EBUSY,
+                    _ => refusal.into(),
+                }
+            })?;
+            if let Err(e) = inner.content.reserve(domain) {
+                inner.state.abandon(prior);
+                return Err(e);
+            }
+            (
+                core::mem::replace(&mut inner.content, Content::none()),
+                prior,
+            )
+        };
+
+        let mut filling = Self {
+            range,
+            backed_before: content.backed.len(),
+            content,
+            prior: Some(prior),
+            total,
+            start: address,
+            pages,
+            done: 0,
+            mapped: 0,
+            domain,
+            _here: NotThreadSafe,
+        };
+        let result = first(&mut Piecewise {
+            filling: &mut filling,
+            vma,
+        });
+        // Taking back needs the lock for itself.
+        drop(lock);
+        result.map(|()| filling)
+    }
+
+    /// Lets `next` do a further piece. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` when the range has been unmapped meanwhile, `EINTR`, and what `next` says.
+    pub fn next(&mut self, next: impl FnOnce(&mut Piecewise<'_>) -> Result) -> Result {
+        let lock = MmapWriteGuard::lock()?;
+        let (vma, range, _) = lookup(&lock, self.start).ok_or(EFAULT)?;
+        if !Arc::ptr_eq(&range, &self.range) {
+            return Err(EFAULT);
+        }
+        next(&mut Piecewise { filling: self, vma })
+    }
+
+    /// Leaves what has been mapped in the range. Sleeps.
+    pub fn finish(mut self) {
+        let Some(prior) = self.prior.take() else {
+            return;
+        };
+        let mut content = core::mem::replace(&mut self.content, Content::none());
+        content.count(self.domain, self.mapped);
+        self.range.ledger.add(self.domain, self.mapped);
+
+        let mut inner = self.range.inner.lock();
+        inner.state.finish(self.total, prior, self.mapped);
+        inner.content = content;
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        let Some(prior) = self.prior.take() else {
+            return;
+        };
+        // Where the mapping is gone its page table entries are too.
+        if let Ok(lock) = MmapWriteGuard::lock_unkillable() {
+            if let Some((vma, range, _)) = lookup(&lock, self.start) {
+                if Arc::ptr_eq(&range, &self.range) {
+                    vma.zap(self.start, self.done);
+                }
+            }
+        }
+        let mut content = core::mem::replace(&mut self.content, Content::none());
+        let added = content.backed.len().saturating_sub(self.backed_before);
+        // SAFETY: These are the pages that this call has added, which have been in its part of the
+        // mapping only; that part has just been emptied, or is gone.
+        unsafe { content.backed.release(added) };
+
+        let mut inner = self.range.inner.lock();
+        inner.state.abandon(prior);
+        inner.content = content;
+    }
+}
+
+/// A range that is being filled, with the mmap lock held: nothing may touch user space.
+pub struct Piecewise<'a> {
+    filling: &'a mut Filling,
+    vma: LockedVma<'a>,
+}
+
+impl Piecewise<'_> {
+    /// Where the next `count` pages go, checked to be empty.
+    fn advance(&mut self, count: usize) -> Result<usize> {
+        let f = &mut *self.filling;
+        let done = f.done.checked_add(count).ok_or(EINVAL)?;
+        if done > f.pages {
+            return Err(EINVAL);
+        }
+        // In bounds, as `done` does not exceed `pages`.
+        let address = f.start + f.done * PAGE_SIZE;
+        // A fresh range is empty all over.
+        if !f.prior.as_ref().is_some_and(Prior::was_fresh) {
+            self.vma.expect_empty(address, count).map_err(|e| {
+                // What is there already has been asked for again.
+                if e == EEXIST {
+                    EINVAL
+                } else {
+                    e
+                }
+            })?;
+        }
+        // From here on taking back includes these pages.
+        f.done = done;
+        Ok(address)
+    }
+
+    /// Maps frames of the domain that `right` is for, each numbered as that domain does, at the
+    /// next pages of the range. What came of each is in the piece afterwards.
+    ///
+    /// Calls Xen. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there are more frames than the call began with, or one of the pages has a
+    /// frame already; `ENOMEM`. Errors of single frames are in the piece only.
+    pub fn map(&mut self, right: Authorised<'_>, frames: &mut Frames<'_>) -> Result {
+        let address = self.advance(frames.len())?;
+        if is_pv() {
+            self.enter(right.domain(), address, frames, Numbering::Guest)?;
+        } else {
+            self.place(right.domain(), address, frames)?;
+        }
+        self.filling.mapped += frames.mapped();
+        Ok(())
+    }
+
+    /// Maps frames of `resource`, the `at`th on, at the next pages of the range.
+    ///
+    /// Calls Xen. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Whatever Xen says if it refuses one of them; otherwise as [`Piecewise::map`].
+    pub fn map_resource(
+        &mut self,
+        right: Authorised<'_>,
+        resource: &Resource,
+        at: u64,
+        frames: &mut Frames<'_>,
+    ) -> Result {
+        let address = self.advance(frames.len())?;
+        if is_pv() {
+            frames.numbers().fill(0);
+            let owned_by_us = resource.acquire(right, at, frames.numbers())?;
+            let owner = if owned_by_us {
+                DomId::SELF
+            } else {
+                right.domain()
+            };
+            self.enter(owner, address, frames, Numbering::Machine)?;
+            frames.all_mapped()?;
+        } else {
+            pages::take(frames.pages)?;
+            for (page, pfn) in frames.pages.iter().zip(frames.pfns.iter_mut()) {
+                *pfn = pages::pfn(*page);
+                // SAFETY: The page is from the pool, and given up here. Should Xen refuse, or
+                // stop half-way, the frames are taken out of the pages as with any other.
+                unsafe { self.filling.content.backed.push(*page) };
+            }
+            resource.acquire(right, at, frames.pfns)?;
+            frames.errors.fill(0);
+            self.set_ptes(address, frames)?;
+        }
+        self.filling.mapped += frames.len();
+        Ok(())
+    }
+
+    /// The range has been filled from `resource`.
+    pub fn set_resource(&mut self, resource: Resource) {
+        self.filling.content.resource = Some(resource);
+    }
+
+    /// Has Xen enter frames into the page table (paravirtual kernels).
+    fn enter(
+        &mut self,
+        owner: DomId,
+        address: usize,
+        frames: &mut Frames<'_>,
+        numbering: Numbering,
+    ) -> Result {
+        /// Requests that one hypercall gets.
+        const UPDATES: usize = 64;
+        let mut updates = [bindings::mmu_update::default(); UPDATES];
+        let mut address = address;
+
+        for (frames, errors) in frames
+            .frames
+            .chunks(UPDATES)
+            .zip(frames.errors.chunks_mut(UPDATES))
+        {
+            // SAFETY: The mmap lock is held for writing, and the mapping covers these pages, as
+            // `advance` has seen. There are as many frames, and room for as many requests.
+            to_result(unsafe {
+                bindings::xen_rust_foreign_updates(
+                    self.vma.as_ptr(),
+                    address,
+                    frames.as_ptr(),
+                    frames.len() as u32,
+                    numbering == Numbering::Machine,
+                    updates.as_mut_ptr(),
+                )
+            })?;
+            let updates = updates.get_mut(..frames.len()).ok_or(EINVAL)?;
+            request(owner, updates, errors);
+            address += frames.len() * PAGE_SIZE;
+        }
+        Ok(())
+    }
+
+    /// Has Xen put frames into our physical address space, and enters those that it has put there
+    /// into the page table (translated kernels).
+    fn place(&mut self, owner: DomId, address: usize, frames: &mut Frames<'_>) -> Result {
+        /// What a frame's error says as long as Xen has not written it.
+        const UNANSWERED: c_int = c_int::MIN;
+
+        pages::take(frames.pages)?;
+        for (page, pfn) in frames.pages.iter().zip(frames.pfns.iter_mut()) {
+            *pfn = pages::pfn(*page);
+        }
+        frames.errors.fill(UNANSWERED);
+        // SAFETY: All arrays have the same length, which is below that of a piece.
+        let ret = unsafe {
+            bindings::xen_rust_add_foreign_to_physmap(
+                owner.raw(),
+                frames.frames.as_mut_ptr(),
+                frames.pfns.as_mut_ptr(),
+                frames.errors.as_mut_ptr(),
+                frames.frames.len() as u16,
+            )
+        };
+        let unanswered = if ret < 0 { ret } else { EIO.to_errno() };
+
+        let mut unused = 0;
+        for i in 0..frames.pages.len() {
+            let (Some(error), Some(page)) = (frames.errors.get_mut(i), frames.pages.get(i)) else {
+                break;
+            };
+            let page = *page;
+            if *error == UNANSWERED {
+                *error = unanswered;
+            }
+            if *error == 0 {
+                // SAFETY: The page is from the pool, and given up here.
+                unsafe { self.filling.content.backed.push(page) };
+            } else if let Some(slot) = frames.pages.get_mut(unused) {
+                // Never beyond `i`.
+                *slot = page;
+                unused += 1;
+            }
+        }
+        if let Some(unused) = frames.pages.get_mut(..unused) {
+            // SAFETY: The pages are from the pool, and Xen has put no frame there: it said so, or
+            // did not get to them.
+            unsafe { pages::give_back(unused) };
+        }
+        self.set_ptes(address, frames)
+    }
+
+    fn set_ptes(&mut self, address: usize, frames: &Frames<'_>) -> Result {
+        // SAFETY: The mmap lock is held for writing, and the mapping covers these pages, as
+        // `advance` has seen. The pages are from the pool, and belong to the range from now on,
+        // which takes their entries out before it lets go of them. The arrays have that length.
+        to_result(unsafe {
+            bindings::xen_rust_foreign_set_ptes(
+                self.vma.as_ptr(),
+                address,
+                frames.pfns.as_ptr(),
+                frames.errors.as_ptr(),
+                frames.pfns.len() as u32,
+            )
+        })
+    }
+}
+
+/// Has Xen do `updates` for frames of `owner`, and writes what came of each to `errors`, which has
+/// the same length.
+fn request(owner: DomId, updates: &mut [bindings::mmu_update], errors: &mut [c_int]) {
+    let mut updates = updates;
+    let mut errors = errors;
+
+    while !updates.is_empty() {
+        let mut done: c_int = 0;
+        // SAFETY: There are as many requests, made for page tables of the current process whose
+        // mmap lock is held.
+        let ret = unsafe {
+            bindings::xen_rust_mmu_update(
+                updates.as_mut_ptr(),
+                updates.len() as c_int,
+                &mut done,
+                u32::from(owner.raw()),
+            )
+        };
+        let done = usize::try_from(done).unwrap_or(0).min(updates.len());
+        let (good, rest) = errors.split_at_mut(done);
+        good.fill(0);
+        if ret >= 0 {
+            // Xen does all or says why not.
+            rest.fill(EIO.to_errno());
+            return;
+        }
+        if ret == ESRCH.to_errno() {
+            // There is no such domain, for the others neither.
+            rest.fill(ret);
+            return;
+        }
+        let Some((failed, rest)) = rest.split_first_mut() else {
+            return;
+        };
+        *failed = ret;
+        errors = rest;
+        updates = updates.get_mut(done + 1..).unwrap_or_default();
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <linux/mm.h>
+#include <asm/xen/hypercall.h>
+#include <asm/xen/page.h>
+#include <xen/interface/memory.h>
+#include <xen/interface/xen.h>
+
+struct foreign_updates {
+	const u64 *frame;
+	struct mmu_update *update;
+	pgprot_t prot;
+	unsigned int mode;
+};
+
+static int foreign_update(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct foreign_updates *u = data;
+	pte_t pte = pte_mkspecial(mfn_pte(*u->frame, u->prot));
+
+	u->update->ptr = virt_to_machine(ptep).maddr | u->mode;
+	u->update->val = pte_val_ma(pte);
+	u->frame++;
+	u->update++;
+	return 0;
+}
+
+/* Writes the requests that put @frames into the page table, one after the other from @addr. */
+int xen_rust_foreign_updates(struct vm_area_struct *vma, unsigned long addr,
+			     const u64 *frames, unsigned int nr, bool machine,
+			     struct mmu_update *updates)
+{
+	struct foreign_updates u = {
+		.frame = frames,
+		.update = updates,
+		.prot = vma->vm_page_prot,
+		.mode = machine ? MMU_PT_UPDATE_NO_TRANSLATE : MMU_NORMAL_PT_UPDATE,
+	};
+
+	return apply_to_page_range(vma->vm_mm, addr, (unsigned long)nr << PAGE_SHIFT,
+				   foreign_update, &u);
+}
+
+int xen_rust_mmu_update(struct mmu_update *updates, int nr, int *done,
+			unsigned int domid)
+{
+	return HYPERVISOR_mmu_update(updates, nr, done, domid);
+}
+
+struct foreign_ptes {
+	struct mm_struct *mm;
+	const u64 *pfn;
+	const int *err;
+	pgprot_t prot;
+};
+
+static int foreign_set_pte(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct foreign_ptes *p = data;
+
+	if (!*p->err)
+		set_pte_at(p->mm, addr, ptep, pte_mkspecial(pfn_pte(*p->pfn, p->prot)));
+	p->pfn++;
+	p->err++;
+	return 0;
+}
+
+/* Enters those of @pfns that have no error, each at its own place from @addr. */
+int xen_rust_foreign_set_ptes(struct vm_area_struct *vma, unsigned long addr,
+			      const u64 *pfns, const int *errs, unsigned int nr)
+{
+	struct foreign_ptes p = {
+		.mm = vma->vm_mm,
+		.pfn = pfns,
+		.err = errs,
+		.prot = vma->vm_page_prot,
+	};
+
+	return apply_to_page_range(vma->vm_mm, addr, (unsigned long)nr << PAGE_SHIFT,
+				   foreign_set_pte, &p);
+}
+
+int xen_rust_add_foreign_to_physmap(u16 domid, u64 *gfns, u64 *pfns, int *errs, u16 nr)
+{
+	struct xen_add_to_physmap_range range = {
+		.domid = DOMID_SELF,
+		.space = XENMAPSPACE_gmfn_foreign,
+		.size = nr,
+		.foreign_domid = domid,
+	};
+
+	BUILD_BUG_ON(sizeof(xen_ulong_t) != sizeof(*gfns));
+	BUILD_BUG_ON(sizeof(xen_pfn_t) != sizeof(*pfns));
+	set_xen_guest_handle(range.idxs, (xen_ulong_t *)gfns);
+	set_xen_guest_handle(range.gpfns, (xen_pfn_t *)pfns);
+	set_xen_guest_handle(range.errs, errs);
+	return HYPERVISOR_memory_op(XENMEM_add_to_physmap_range, &range);
+}
+
+int xen_rust_acquire_resource(u16 domid, u16 type, u32 id, u64 frame, u64 *frames,
+			      u32 *nr, u32 *flags)
+{
+	struct xen_mem_acquire_resource resource = {
+		.domid = domid,
+		.type = type,
+		.id = id,
+		.nr_frames = *nr,
+		.frame = frame,
+	};
+	int ret;
+
+	BUILD_BUG_ON(sizeof(xen_pfn_t) != sizeof(*frames));
+	set_xen_guest_handle(resource.frame_list, (xen_pfn_t *)frames);
+	ret = HYPERVISOR_memory_op(XENMEM_acquire_resource, &resource);
+	*nr = resource.nr_frames;
+	*flags = resource.flags;
+	return ret;
+}
+
+int xen_rust_multicall(struct multicall_entry *calls, unsigned int nr)
+{
+	return HYPERVISOR_multicall(calls, nr);
+}
