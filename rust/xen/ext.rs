@@ -4,6 +4,7 @@
 //!
 //! Staging for the kernel crate: nothing here knows Xen.
 
+pub mod capability;
 pub mod counters;
 pub mod errno;
 pub mod fasync;
@@ -22,10 +23,12 @@ pub mod pinned;
 pub mod pinned_few;
 pub mod proc;
 pub mod seq;
+pub mod sysfs;
 pub mod task;
 pub mod user;
 pub mod vma;
 pub mod wait;
+pub mod work;
 pub mod workqueue;
 pub(crate) mod version;
 

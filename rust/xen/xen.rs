@@ -13,6 +13,7 @@ pub mod ext;
 pub mod foreign;
 pub mod grant;
 pub mod hypercall;
+pub mod memory;
 pub mod operations;
 pub mod range;
 pub mod resource;

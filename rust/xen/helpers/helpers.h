@@ -12,12 +12,15 @@
 #include "grant.h"
 #include "hypercall.h"
 #include "latch.h"
+#include "memory.h"
 #include "mm.h"
 #include "pages.h"
 #include "percpu.h"
 #include "store.h"
 #include "symbols.h"
+#include "sysfs.h"
 #include "task.h"
 #include "wait.h"
+#include "work.h"
 
 #endif

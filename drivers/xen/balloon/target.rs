@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The target in xenstore, `memory/target`, which is how the toolstack sets it.
+
+use crate::{
+    inflate::{
+        pages_from_kib,
+        Balloon, //
+    },
+    Call,
+    CALLS, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    },
+};
+use xen::{
+    domain,
+    ext::work::Worker,
+    memory::stats,
+    store::{
+        self,
+        OnChange,
+        OnReady,
+        Watch, //
+    },
+};
+
+/// Sets the watch once there is a xenstore.
+pub(crate) struct TargetWatch {
+    worker: Arc<Worker<Balloon>>,
+    watch: Pin<KBox<Mutex<Option<Pin<KBox<Watch<Target>>>>>>>,
+}
+
+impl TargetWatch {
+    pub(crate) fn new(worker: Arc<Worker<Balloon>>) -> Result<Self> {
+        Ok(Self {
+            worker,
+            watch: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
+        })
+    }
+
+    fn set(&self) -> Result {
+        let target = Target {
+            worker: self.worker.clone(),
+            offset: KBox::pin_init(new_mutex!(None), GFP_KERNEL)?,
+        };
+        let watch = KBox::pin_init(Watch::register(c"memory/target", target), GFP_KERNEL)?;
+        *self.watch.lock() = Some(watch);
+        Ok(())
+    }
+}
+
+impl OnReady for TargetWatch {
+    fn ready(&self) {
+        if let Err(e) = self.set() {
+            pr_err!("cannot watch memory/target in xenstore: {e:?}\n");
+        }
+    }
+}
+
+/// Follows the key.
+pub(crate) struct Target {
+    worker: Arc<Worker<Balloon>>,
+    /// What the toolstack's targets are more than ours, in pages; not known before the first one.
+    offset: Pin<KBox<Mutex<Option<isize>>>>,
+}
+
+impl Target {
+    /// What the toolstack's targets are more than ours.
+    ///
+    /// It counts what it gave to the domain, and that of a domain that has its firmware and video
+    /// memory put into its address space is more than what the kernel has seen as memory.
+    fn offset() -> isize {
+        if domain::is_pv() || domain::is_initial() {
+            return 0;
+        }
+        let maximum = store::read_u64(c"memory", c"static-max")
+            .or_else(|_| store::read_u64(c"memory", c"memory_static_max"))
+            .map_or_else(|_| stats::current_pages(), pages_from_kib);
+        maximum.wrapping_sub(stats::target_pages()) as isize
+    }
+}
+
+impl OnChange for Target {
+    fn changed(&self) {
+        // No target is fine: the initial domain need not have one.
+        let Ok(kib) = store::read_u64(c"memory", c"target") else {
+            return;
+        };
+        let offset = *self.offset.lock().get_or_insert_with(Self::offset);
+        let balloon = self.worker.job();
+        let asked = i128::from(kib >> (kernel::page::PAGE_SHIFT - 10)) - offset as i128;
+        // There is nobody to tell that a target is out of range.
+        let pages = usize::try_from(asked)
+            .unwrap_or(if asked < 0 { 0 } else { usize::MAX })
+            .max(balloon.floor());
+        if asked < pages as i128 {
+            pr_warn!("memory/target asks for less than the floor: making for that\n");
+        }
+        CALLS.inc(Call::StoreTarget);
+        balloon.set_target(pages);
+        self.worker.kick();
+    }
+}
