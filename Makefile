@@ -24,6 +24,12 @@ run shell:
 test:
 	$(XTASK) test $(options) $(if $(FILTER),--filter '$(FILTER)')
 
+bench:
+	$(XTASK) bench $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(SAVE)),--save)
+
+bench-check:
+	$(XTASK) bench-check $(options) $(if $(FILTER),--filter '$(FILTER)')
+
 clippy:
 	$(XTASK) clippy $(if $(LANE),--lane $(LANE))
 
@@ -33,7 +39,7 @@ fmt fmt-check doc rust-analyzer:
 # What was compiled here. The build root, the kernels and the downloads stay.
 clean:
 	$(if $(wildcard $(KDIR)/Makefile),-$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
-	$(RM) -r build/kunit build/stock build/guest build/host build/clippy rust-project.json
+	$(RM) -r build/kunit build/stock build/guest build/bench build/host build/clippy rust-project.json
 
 # All that is below build/, the cache too, unless XEN_RUST_CACHE has moved it.
 distclean: clean
@@ -49,6 +55,10 @@ help:
 	@echo '  make shell [DOM0=pv|pvh]     the same, to a shell (Ctrl-A X leaves)'
 	@echo '  make test [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1]'
 	@echo '                               all tests; REFERENCE=1: of the C drivers, as a control'
+	@echo '  make bench [DOM0=pv|pvh] [FILTER=name*] [SAVE=1]'
+	@echo '                               measure ours and the C drivers, in instructions; SAVE=1: as the'
+	@echo '                               figures to compare with (docs/performance.md)'
+	@echo '  make bench-check             fail where ours have become slower than those figures'
 	@echo '  make build [LANE=kunit|stock]  the modules for one of the kernels that are booted'
 	@echo '  make clippy fmt fmt-check    lint, format, look whether it is formatted'
 	@echo '  make doc rust-analyzer       documentation, rust-project.json for editors'
@@ -58,7 +68,7 @@ help:
 	@echo '  NATIVE=1 (use the tools of this host), XEN_RUST_MIRROR, XEN_RUST_SECURITY_MIRROR'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install build run shell test clippy fmt fmt-check doc rust-analyzer \
+.PHONY: modules modules_install build run shell test bench bench-check clippy fmt fmt-check doc rust-analyzer \
 	clean distclean help
 # Targets after one another: each may set up what the next uses.
 .NOTPARALLEL:

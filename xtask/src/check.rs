@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 
+use crate::bench;
 use crate::guest;
 use crate::kernel;
 use crate::lane::Lane;
@@ -17,7 +18,7 @@ use crate::tool;
 
 /// Folders with Rust code, and those of them that are crates of cargo's.
 const CODE: &[&str] = &["drivers", "rust", "tests", "xtask/src"];
-const CRATES: &[&str] = &["xtask", guest::FOLDER, "tests/host"];
+const CRATES: &[&str] = &["xtask", guest::FOLDER, bench::FOLDER, "tests/host"];
 
 /// Lints everything; a warning is a failure.
 pub fn clippy(project: &Project<'_>, lane: Lane) -> Result<()> {

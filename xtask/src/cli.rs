@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
+use crate::bench::{self, Bench};
 use crate::check;
 use crate::demo::Demo;
 use crate::kernel::Kernel;
@@ -25,6 +26,8 @@ pub enum Command {
     /// Boot a dom0 for show or for use.
     Demo(Demo),
     Test(Selection),
+    /// Measure the drivers, ours and the kernel's own.
+    Bench(Bench),
     Clippy(Lane),
     Format {
         check: bool,
@@ -58,11 +61,13 @@ fn app() -> clap::Command {
         .help("Load the kernel's own C drivers instead of ours");
     let filter = Arg::new("filter")
         .long("filter")
-        .help("Only guest tests of these names");
+        .help("Only guest tests, or operations, of these names");
     let command = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
     let boot = |name, about| {
         command(name, about).args([lane(Lane::Stock), dom0.clone(), reference.clone()])
     };
+    let measure =
+        |name, about| command(name, about).args([lane(Lane::Kunit), dom0.clone(), filter.clone()]);
     clap::Command::new("xtask")
         .about("Builds, boots and tests the Xen drivers; see `make help`")
         .subcommand_required(true)
@@ -77,8 +82,22 @@ fn app() -> clap::Command {
                 lane(Lane::Kunit),
                 dom0.clone(),
                 reference.clone(),
-                filter,
+                filter.clone(),
             ]),
+            measure(
+                "bench",
+                "Measure our drivers and the C ones, in instructions",
+            )
+            .arg(
+                Arg::new("save")
+                    .long("save")
+                    .action(ArgAction::SetTrue)
+                    .help("Make the figures those that bench-check compares with"),
+            ),
+            measure(
+                "bench-check",
+                "Measure our drivers and fail where they have become slower",
+            ),
             command("clippy", "Lint everything").arg(lane(Lane::Kunit)),
             command("fmt", "Format everything"),
             command("fmt-check", "Say what is not formatted"),
@@ -98,6 +117,15 @@ fn command_of(matches: &ArgMatches) -> Command {
             drivers: vec![drivers(matches)],
             filter: matches.get_one::<String>("filter").cloned(),
         }),
+        Some(("bench", matches)) => Command::Bench(bench(
+            matches,
+            if matches.get_flag("save") {
+                bench::Then::Save
+            } else {
+                bench::Then::Show
+            },
+        )),
+        Some(("bench-check", matches)) => Command::Bench(bench(matches, bench::Then::Check)),
         Some(("clippy", matches)) => Command::Clippy(lane(matches)),
         Some(("fmt", _)) => Command::Format { check: false },
         Some(("fmt-check", _)) => Command::Format { check: true },
@@ -113,6 +141,15 @@ fn demo(matches: &ArgMatches, mode: Mode) -> Demo {
         dom0: dom0(matches).unwrap_or(Dom0::Pv),
         drivers: drivers(matches),
         mode,
+    }
+}
+
+fn bench(matches: &ArgMatches, then: bench::Then) -> Bench {
+    Bench {
+        lane: lane(matches),
+        dom0: dom0(matches).map_or_else(|| Dom0::ALL.to_vec(), |dom0| vec![dom0]),
+        filter: matches.get_one::<String>("filter").cloned(),
+        then,
     }
 }
 
@@ -146,6 +183,7 @@ impl Command {
             | Command::Describe(lane) => std::slice::from_ref(lane),
             Command::Demo(demo) => std::slice::from_ref(&demo.lane),
             Command::Test(selection) => std::slice::from_ref(&selection.lane),
+            Command::Bench(bench) => std::slice::from_ref(&bench.lane),
             Command::Format { .. } => &[],
         }
     }
@@ -162,6 +200,7 @@ impl Command {
             }
             Command::Demo(demo) => return demo.run(&mut project),
             Command::Test(selection) => return suite::run(&mut project, selection),
+            Command::Bench(bench) => return bench.run(&mut project),
             Command::Clippy(lane) => check::clippy(&project, *lane)?,
             Command::Format { check } => check::format(&project, *check)?,
             Command::Document(lane) => println!("{}", krate::document(&project, *lane)?.display()),

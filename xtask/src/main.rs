@@ -4,6 +4,7 @@
 //! them.
 
 mod archive;
+mod bench;
 mod check;
 mod cli;
 mod console;

@@ -18,7 +18,7 @@ use crate::project::Project;
 use crate::tool::{self, TAIL};
 
 /// Where Kbuild leaves objects when it is called in the clone itself.
-const FOLDERS: &[&str] = &["rust", "drivers", "tests/kunit"];
+const FOLDERS: &[&str] = &["rust", "drivers", "tests/kunit", "tests/floor"];
 
 /// How the modules are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use measure::Report;
 use xen_guest::boot::{self, Words};
+use xen_guest::ktap::Counts;
 use xen_guest::sys;
 
 fn main() -> ExitCode {
@@ -54,12 +55,20 @@ fn main() -> ExitCode {
         }
     };
     let result = std::panic::catch_unwind(move || run(report));
-    let verdict = match result {
-        Ok(Ok(lines)) => format!("XEN-BENCH-END {lines}"),
-        Ok(Err(error)) => format!("XEN-BENCH-FAILED {error}"),
-        Err(_) => "XEN-BENCH-FAILED panicked".into(),
+    let (lines, failed) = match result {
+        Ok(Ok(lines)) => (lines, 0),
+        Ok(Err(error)) => {
+            let _ = writeln!(console, "xen-bench: {error}");
+            (0, 1)
+        }
+        Err(_) => (0, 1),
     };
-    let _ = writeln!(console, "{verdict}");
+    let counts = Counts {
+        passed: lines,
+        failed,
+        skipped: 0,
+    };
+    let _ = writeln!(console, "XEN-RUST-VERDICT {counts}");
     let error = sys::power_off();
     let _ = writeln!(console, "xen-bench: power off: {error}");
     ExitCode::FAILURE

@@ -106,6 +106,8 @@ impl Report {
         if !self.wants(name) {
             return;
         }
+        // So that a long one is not taken for a hang.
+        let _ = writeln!(self.out, "measuring {name}");
         self.settle();
         match sample(self.overhead, &mut run) {
             Ok(samples) => self.print_samples(name, items, &samples),

@@ -66,6 +66,33 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static u64 median(u64 *times)
+{
+	sort(times, SAMPLES, sizeof(*times), by_size, NULL);
+	return times[SAMPLES / 2];
+}
+
+/* What reading the counter takes: much, where the hypervisor emulates it. */
+static u64 overhead(void)
+{
+	u64 times[SAMPLES], start;
+	unsigned int i;
+
+	for (i = 0; i < SAMPLES; i++) {
+		start = rdtsc();
+		times[i] = rdtsc() - start;
+	}
+	return median(times);
+}
+
+static void print(struct seq_file *out, const char *name, unsigned int count, u64 *times)
+{
+	u64 time = median(times), reading = overhead();
+
+	time -= min(time, reading);
+	seq_printf(out, "%s %u %llu\n", name, count, div_u64(time * 10, count));
+}
+
 /* Makes a hypercall, and another that undoes it, and says what each takes. */
 static int measure(struct seq_file *out, struct floor *floor, unsigned int count,
 		   const char *name, hypercall_t call, const char *undo_name, hypercall_t undo)
@@ -92,13 +119,9 @@ static int measure(struct seq_file *out, struct floor *floor, unsigned int count
 			return error;
 		}
 	}
-	sort(times, SAMPLES, sizeof(*times), by_size, NULL);
-	seq_printf(out, "%s %u %llu\n", name, count, div_u64(times[SAMPLES / 2] * 10, count));
-	if (undo) {
-		sort(undo_times, SAMPLES, sizeof(*times), by_size, NULL);
-		seq_printf(out, "%s %u %llu\n", undo_name, count,
-			   div_u64(undo_times[SAMPLES / 2] * 10, count));
-	}
+	print(out, name, count, times);
+	if (undo)
+		print(out, undo_name, count, undo_times);
 	return 0;
 }
 

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `make bench`: what each operation costs with our drivers and with the kernel's own, in
+//! instructions; `make bench-check`: whether ours have become slower.
+//!
+//! One boot for each kind of dom0 and each set of drivers, in the same kernel. The machine has one
+//! vCPU and a clock that counts executed instructions, so the figures do not depend on how busy
+//! this machine is.
+
+mod figures;
+mod floor;
+mod picture;
+mod table;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use anyhow::{bail, Context, Result};
+
+use crate::cpio::Archive;
+use crate::guest;
+use crate::image;
+use crate::kernel::Kernel;
+use crate::lane::{Dom0, Drivers, Lane};
+use crate::modules;
+use crate::place;
+use crate::project::Project;
+use crate::qemu::{Boot, Mode, BENCH_INIT};
+use crate::tool;
+
+use figures::{All, Figures};
+
+/// The measuring program's folder in the repository.
+pub const FOLDER: &str = "tests/bench";
+
+const PROGRAM: &str = "xen-bench";
+/// What precedes a line of figures.
+const MARK: &str = "XEN-BENCH ";
+/// The figures that have been committed, and the page about them.
+const COMMITTED: &str = "docs/performance.json";
+const PAGE: &str = "docs/performance.md";
+/// How much slower an operation may have become.
+const TOLERANCE: f64 = 0.03;
+
+/// What to do with the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Show,
+    /// Show them and make them the committed ones.
+    Save,
+    /// Measure ours only, and compare them with the committed ones.
+    Check,
+}
+
+/// What to measure.
+pub struct Bench {
+    pub lane: Lane,
+    pub dom0: Vec<Dom0>,
+    /// Only operations of these names.
+    pub filter: Option<String>,
+    pub then: Then,
+}
+
+impl Bench {
+    /// Measures; gives the exit status.
+    pub fn run(&self, project: &mut Project<'_>) -> Result<u8> {
+        if self.then == Then::Save && (self.filter.is_some() || self.dom0.len() < Dom0::ALL.len()) {
+            bail!("only a whole set of figures can be saved: leave FILTER and DOM0 away");
+        }
+        let (kernel, modules) = modules::for_lane(project, self.lane)?;
+        let guest = guest::build(project)?;
+        let dom0_image = image::dom0(project, &kernel, &modules, &guest)?;
+        let image = add_program(project, &dom0_image, &program(project)?)?;
+        project.release();
+
+        let mut all = All::new(&kernel.release);
+        let drivers: &[Drivers] = match self.then {
+            Then::Check => &[Drivers::Rust],
+            _ => &[Drivers::C, Drivers::Rust],
+        };
+        for dom0 in &self.dom0 {
+            for drivers in drivers {
+                let figures = self.measure(project, &kernel, &image, *dom0, *drivers)?;
+                all.add(*dom0, *drivers, figures);
+            }
+        }
+        let repo = &project.places.repo;
+        if self.then == Then::Check {
+            let path = repo.join(COMMITTED);
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            return Ok(self.compare(&All::parse(&text)?, &all));
+        }
+        print!("{}", table::text(&all));
+        let build = project.places.build().join("bench");
+        place::write(&build.join("figures.json"), all.to_json())?;
+        place::write(&build.join("figures.svg"), picture::svg(&all))?;
+        println!("the figures and a picture of them: {}", build.display());
+        if self.then == Then::Save {
+            place::write(&repo.join(COMMITTED), all.to_json())?;
+            let page =
+                fs::read_to_string(repo.join(PAGE)).context("reading docs/performance.md")?;
+            place::write(
+                &repo.join(PAGE),
+                table::replace(&page, &table::markdown(&all))?,
+            )?;
+        }
+        Ok(0)
+    }
+
+    fn measure(
+        &self,
+        project: &Project<'_>,
+        kernel: &Kernel,
+        image: &PathBuf,
+        dom0: Dom0,
+        drivers: Drivers,
+    ) -> Result<Figures> {
+        let name = format!("bench-{}-{}", dom0.name(), drivers.name());
+        let log = project.places.log(self.lane, &name);
+        let what = format!(
+            "{} dom0, {} drivers",
+            dom0.name().to_uppercase(),
+            match drivers {
+                Drivers::Rust => "our",
+                Drivers::C => "the kernel's",
+            }
+        );
+        let step = project
+            .progress
+            .step(format!("measuring: {what}"), "booting");
+        let boot = Boot {
+            image: image.clone(),
+            vmlinuz: kernel.vmlinuz.clone(),
+            dom0,
+            drivers,
+            mode: Mode::Bench,
+            filter: self.filter.as_deref(),
+        };
+        let mut figures = Figures::default();
+        let mut unreadable = None;
+        let verdict = boot.watch(project, &log, |line, _| {
+            step.says(line);
+            if let Some(at) = line.find(MARK) {
+                if let Err(error) = figures.take(line[at + MARK.len()..].trim()) {
+                    unreadable = Some(error);
+                }
+            }
+        })?;
+        if let Some(error) = unreadable {
+            return Err(error.context(format!("reading {}", log.display())));
+        }
+        if let Some(problem) = verdict.problems.first() {
+            bail!("{problem}\n(the console's log: {})", log.display());
+        }
+        step.done();
+        Ok(figures)
+    }
+
+    /// Says what has become slower and what faster; gives the exit status.
+    fn compare(&self, committed: &All, found: &All) -> u8 {
+        let mut slower = 0;
+        for dom0 in &self.dom0 {
+            let name = dom0.name().to_uppercase();
+            let old = committed.of(*dom0, Drivers::Rust);
+            let new = found.of(*dom0, Drivers::Rust);
+            for (operation, old) in old.map_or(&Default::default(), Figures::operations) {
+                if !table::wanted(self.filter.as_deref(), operation) {
+                    continue;
+                }
+                let new = new.and_then(|new| new.operations().get(operation));
+                match new {
+                    None => {
+                        println!("{name} {operation}: {old:.0} instructions, no longer measured");
+                        slower += 1;
+                    }
+                    Some(new) if *new > old * (1.0 + TOLERANCE) => {
+                        println!(
+                            "{name} {operation}: {old:.0} instructions, now {new:.0} ({:+.1} %)",
+                            (new / old - 1.0) * 100.0
+                        );
+                        slower += 1;
+                    }
+                    Some(new) if *new < old * (1.0 - TOLERANCE) => println!(
+                        "{name} {operation}: {old:.0} instructions, now only {new:.0} \
+                         (`make bench SAVE=1` keeps it so)"
+                    ),
+                    Some(_) => {}
+                }
+            }
+        }
+        println!(
+            "{slower} operations have become slower by more than {:.0} %",
+            TOLERANCE * 100.0
+        );
+        u8::from(slower > 0)
+    }
+}
+
+/// Builds the measuring program; gives the executable.
+fn program(project: &Project<'_>) -> Result<PathBuf> {
+    let step = project.progress.step("measuring program", "compiling");
+    let target = project.places.build().join("bench");
+    // In its folder: cargo finds the flags for a static program there.
+    let mut cargo = project
+        .tools
+        .command("cargo", &project.places.repo.join(FOLDER));
+    cargo
+        .args(["build", "--release", "--locked", "--target-dir"])
+        .arg(&target);
+    tool::cargo(&mut cargo, &step, &target.join("build.log"))?;
+    step.done();
+    Ok(target.join("release").join(PROGRAM))
+}
+
+/// Adds the measuring program to dom0's image: an image may be several archives.
+fn add_program(project: &Project<'_>, image: &PathBuf, program: &PathBuf) -> Result<PathBuf> {
+    let mut more = Archive::default();
+    more.copy(BENCH_INIT.trim_start_matches('/'), program)?;
+    let path = project.places.build().join("bench/dom0.cpio");
+    fs::copy(image, &path).with_context(|| format!("copying {}", image.display()))?;
+    let mut file = File::options().append(true).open(&path)?;
+    more.write(&mut file)?;
+    Ok(path)
+}
