@@ -48,7 +48,11 @@ fn main() -> ExitCode {
         }
     }));
     let report = match console.try_clone() {
-        Ok(out) => Report::new(out, Words::read().get("filter").map(str::to_owned)),
+        Ok(out) => {
+            let words = Words::read();
+            let filter = words.get("filter").map(str::to_owned);
+            Report::new(out, filter, words.get("repeat").is_some())
+        }
         Err(_) => {
             sys::power_off();
             return ExitCode::FAILURE;

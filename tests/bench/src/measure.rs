@@ -5,11 +5,11 @@
 //! A sample is as many runs as last [`SAMPLE`]; the figure is the median of the samples. So what happens in every run
 //! or every few counts in full, and what happens once in a while (the timer's tick) does not count.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::time::Duration;
 
-use xen_guest::ktap;
+use xen_guest::{drivers, ktap};
 use xen_guest::sys::Result;
 
 use crate::clock::now;
@@ -67,16 +67,19 @@ impl Laps {
 pub struct Report {
     out: File,
     filter: Option<String>,
+    repeat: bool,
     overhead: u64,
     lines: usize,
 }
 
 impl Report {
-    /// A report of all operations, or of those whose name matches a pattern.
-    pub fn new(out: File, filter: Option<String>) -> Self {
+    /// A report of all operations, or of those whose name matches a pattern. With `repeat` the first of them is made
+    /// until the machine is stopped, for a look from outside.
+    pub fn new(out: File, filter: Option<String>, repeat: bool) -> Self {
         Self {
             out,
             filter,
+            repeat,
             overhead: lap_overhead(),
             lines: 0,
         }
@@ -109,11 +112,35 @@ impl Report {
         // So that a long one is not taken for a hang.
         let _ = writeln!(self.out, "measuring {name}");
         self.settle();
+        if self.repeat {
+            self.repeat_forever(name, &mut run);
+        }
         match sample(self.overhead, &mut run) {
             Ok(samples) => self.print_samples(name, items, &samples),
             Err(error) => self.line(format_args!(
                 r#"{{"operation":"{name}","unsupported":"{error}"}}"#
             )),
+        }
+    }
+
+    /// Says where the modules are, and makes an operation again and again.
+    fn repeat_forever(&mut self, name: &str, run: &mut impl FnMut(&mut Laps) -> Result<()>) -> ! {
+        for module in drivers::MODULES.iter().map(|module| module.kernel_name()) {
+            for section in [".text", ".noinstr.text"] {
+                let file = format!("/sys/module/{module}/sections/{section}");
+                if let Ok(address) = fs::read_to_string(file) {
+                    let _ = writeln!(self.out, "MODULE {module} {} {section}", address.trim());
+                }
+            }
+        }
+        self.settle();
+        let _ = writeln!(self.out, "repeating {name}");
+        self.settle();
+        let mut laps = Laps::default();
+        loop {
+            if let Err(error) = run(&mut laps) {
+                panic!("{name}: {error}");
+            }
         }
     }
 
