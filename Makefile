@@ -38,8 +38,10 @@ fmt fmt-check doc rust-analyzer:
 
 # What was compiled here. The build root, the kernels and the downloads stay.
 clean:
-	$(if $(wildcard $(KDIR)/Makefile),-$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
-	$(RM) -r build/kunit build/stock build/guest build/bench build/host build/clippy rust-project.json
+	find rust drivers tests -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
+		-o -name '.*.cmd' -o -name '.*.d' -o -name '*.rmeta' -o -name '*_generated.rs' \) -delete
+	$(RM) *.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers rust-project.json
+	$(RM) -r build/kunit build/stock build/guest build/bench build/host build/clippy build/doc
 
 # All that is below build/, the cache too, unless XEN_RUST_CACHE has moved it.
 distclean: clean

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 
+use crate::disk;
 use crate::error::{surroundings, DISK_FULL};
 use crate::place::{self, temporary};
 use crate::step::Progress;
@@ -25,6 +26,9 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Package lists older than this are fetched anew.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Megabytes the lists take, with apt's index of them. (On a full disk apt may wait for ever.)
+const LISTS_SIZE: u64 = 300;
 
 /// The archive as seen through apt.
 pub struct Archive<'a> {
@@ -74,6 +78,7 @@ impl<'a> Archive<'a> {
 
     /// Fetches the package lists. Old lists will do when there is no network.
     fn update(&self) -> Result<()> {
+        disk::needs(&self.dir, LISTS_SIZE)?;
         let step = self
             .progress
             .step("package lists", "fetching them from the Debian archive");
