@@ -19,11 +19,15 @@ use kernel::{
     prelude::*, //
 };
 
+pub mod copy;
 mod pages;
 mod ptes;
 pub mod slot;
 
-pub use pages::GrantPages;
+pub use pages::{
+    GrantPages,
+    Mark, //
+};
 pub use ptes::UserPtes;
 
 /// A grant reference: the number by which a domain names a page that it offers.

@@ -15,6 +15,7 @@ pub mod grant;
 pub mod hypercall;
 pub mod memory;
 pub mod operations;
+pub mod port_ref;
 pub mod range;
 pub mod resource;
 pub mod restriction;

@@ -5,6 +5,7 @@
 //! C header: `include/uapi/xen/gntdev.h`.
 
 use super::{
+    copy::Copier,
     map::{
         Grants,
         Map, //
@@ -13,6 +14,7 @@ use super::{
         Mapping,
         MAPPINGS, //
     },
+    notify::Notify,
     table::Table,
     Call, CALLS, FILE_LIMIT, LIMIT,
 };
@@ -23,13 +25,20 @@ use kernel::{
         flags,
         VmaNew, //
     },
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*,
     seq_file::{
         seq_print,
         SeqFile, //
     },
-    sync::Arc,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    },
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -37,6 +46,11 @@ use kernel::{
 };
 use xen::{
     domid::DomId,
+    event::{
+        self,
+        Port,
+        State, //
+    },
     ext::{
         file::{
             FileOperations,
@@ -44,14 +58,25 @@ use xen::{
         },
         vma::page_offset, //
     },
-    grant::Access,
-    restriction::Restriction,
+    grant::{
+        Access,
+        Mark, //
+    },
+    port_ref::PortRef,
+    restriction::{
+        NarrowError,
+        Restriction, //
+    },
 };
 
 /// An open file.
+#[pin_data]
 pub(crate) struct GntdevFile {
-    pub(crate) table: Arc<Table>,
-    pub(crate) restriction: Restriction,
+    table: Arc<Table>,
+    restriction: Restriction,
+    /// What a copy needs, kept for the next.
+    #[pin]
+    copier: Mutex<Option<Copier>>,
 }
 
 /// A command without direction bits, as all of the device's are.
@@ -62,6 +87,15 @@ const fn command(number: u32, size: usize) -> u32 {
 const MAP_GRANT_REF: u32 = command(0, 24);
 const UNMAP_GRANT_REF: u32 = command(1, 16);
 const GET_OFFSET_FOR_VADDR: u32 = command(2, 24);
+const SET_UNMAP_NOTIFY: u32 = command(7, 16);
+const GRANT_COPY: u32 = command(8, 16);
+/// Ours: see `include/uapi/xen/gntdev_restrict.h`.
+const RESTRICT: u32 = command(64, 2);
+
+/// `UNMAP_NOTIFY_CLEAR_BYTE`
+const CLEAR_BYTE: u32 = 1 << 0;
+/// `UNMAP_NOTIFY_SEND_EVENT`
+const SEND_EVENT: u32 = 1 << 1;
 
 impl GntdevFile {
     /// `IOCTL_GNTDEV_MAP_GRANT_REF`: `{ u32 count, pad; u64 index; refs[] }`.
@@ -125,32 +159,110 @@ impl GntdevFile {
         writer.write(&(count as u32))?;
         Ok(0)
     }
+
+    /// `IOCTL_GNTDEV_SET_UNMAP_NOTIFY`: `{ u64 index; u32 action, event_channel_port }`.
+    fn set_unmap_notify(&self, arg: usize) -> Result<isize> {
+        CALLS.inc(Call::SetUnmapNotify);
+        let mut reader = UserSlice::new(UserPtr::from_addr(arg), 16).reader();
+        let index = reader.read::<u64>()?;
+        let [action, port] = reader.read::<[u32; 2]>()?;
+        if action & !(CLEAR_BYTE | SEND_EVENT) != 0 {
+            return Err(EINVAL);
+        }
+        let port = if action & SEND_EVENT != 0 {
+            Some(self.port(Port::new(port))?)
+        } else {
+            None
+        };
+        let map = self.table.find(index >> PAGE_SHIFT).ok_or(ENOENT)?;
+        let mark = Mark {
+            // The map's offsets are those of its pages.
+            index: ((index >> PAGE_SHIFT) - map.index()) as usize,
+            clear: (action & CLEAR_BYTE != 0).then_some(index as usize % PAGE_SIZE),
+        };
+        map.set_notify((action != 0).then(|| Notify::new(mark, port)))?;
+        Ok(0)
+    }
+
+    /// A reference to `port`, to which a restricted file may send only if it is of its domain.
+    fn port(&self, port: Port) -> Result<PortRef> {
+        let reference = PortRef::get(port)?;
+        if self.restriction.unrestricted().is_err() {
+            match event::status(port)?.state {
+                State::Interdomain(domain, _) | State::Unbound(domain) => {
+                    self.restriction.check(domain).map_err(|_| EPERM)?;
+                }
+                _ => return Err(EPERM),
+            }
+        }
+        Ok(reference)
+    }
+
+    /// `IOCTL_GNTDEV_GRANT_COPY`: `{ u32 count; segments * }`.
+    fn grant_copy(&self, arg: usize) -> Result<isize> {
+        CALLS.inc(Call::GrantCopy);
+        let [count, segments] = UserSlice::new(UserPtr::from_addr(arg), 16)
+            .reader()
+            .read::<[u64; 2]>()?;
+        // The other half is padding.
+        let [a, b, c, d, ..] = count.to_ne_bytes();
+        let count = u32::from_ne_bytes([a, b, c, d]) as usize;
+        let segments = usize::try_from(segments).map_err(|_| EFAULT)?;
+
+        let kept = self.copier.lock().take();
+        let mut copier = match kept {
+            Some(copier) => copier,
+            None => Copier::new()?,
+        };
+        let result = copier.run(count, segments, &self.restriction);
+        let old = self.copier.lock().replace(copier);
+        drop(old);
+        result.map(|()| 0)
+    }
+
+    /// `IOCTL_GNTDEV_RESTRICT`: `u16`.
+    fn restrict(&self, arg: usize) -> Result<isize> {
+        CALLS.inc(Call::Restrict);
+        let domain = UserSlice::new(UserPtr::from_addr(arg), 2)
+            .reader()
+            .read::<u16>()?;
+        let domain = DomId::new(domain);
+        match self.restriction.narrow(domain) {
+            Ok(()) => Ok(0),
+            Err(NarrowError::Narrowed(only)) if only == domain => Ok(0),
+            Err(_) => Err(EINVAL),
+        }
+    }
 }
 
 #[vtable]
 impl FileOperations for GntdevFile {
-    type Data = KBox<Self>;
+    type Data = Pin<KBox<Self>>;
 
     fn open(_file: &OpenFile<'_>) -> Result<Self::Data> {
         CALLS.inc(Call::Open);
-        Ok(KBox::new(
-            Self {
+        KBox::try_pin_init(
+            try_pin_init!(Self {
                 table: Table::new()?,
                 restriction: Restriction::none(),
-            },
+                copier <- new_mutex!(None, "gntdev::copier"),
+            }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     fn release(data: Self::Data, _file: &File) {
         data.table.clear();
     }
 
-    fn ioctl(this: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(this: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
             MAP_GRANT_REF => this.map_grant_ref(arg),
             UNMAP_GRANT_REF => this.unmap_grant_ref(arg),
             GET_OFFSET_FOR_VADDR => this.get_offset_for_vaddr(arg),
+            SET_UNMAP_NOTIFY => this.set_unmap_notify(arg),
+            GRANT_COPY => this.grant_copy(arg),
+            RESTRICT => this.restrict(arg),
             _ => {
                 CALLS.inc(Call::Unknown);
                 Err(ENOTTY)
@@ -158,7 +270,7 @@ impl FileOperations for GntdevFile {
         }
     }
 
-    fn mmap(this: &Self, _file: &File, vma: &VmaNew) -> Result {
+    fn mmap(this: Pin<&Self>, _file: &File, vma: &VmaNew) -> Result {
         CALLS.inc(Call::Mmap);
         let access = if vma.writable() {
             // A private copy of another domain's page would be somebody else's page.
@@ -179,7 +291,7 @@ impl FileOperations for GntdevFile {
         Mapping::establish(map, access, &this.restriction, vma)
     }
 
-    fn show_fdinfo(this: &Self, m: &SeqFile) {
+    fn show_fdinfo(this: Pin<&Self>, m: &SeqFile) {
         let (mut maps, mut mapped, mut waiting) = (0usize, 0usize, 0usize);
         // Sorted. Without memory for it the list is left out.
         let mut domains = KVVec::<(DomId, usize)>::new();

@@ -3,7 +3,8 @@
 //! `/dev/xen/gntdev`: other domains' pages in user space, by their grants.
 //!
 //! A process names grants and gets an offset for them ([`map`]); mapping the file at that offset
-//! maps the grants ([`mapping`]). The offsets of a file are kept in [`table`].
+//! maps the grants ([`mapping`]). The offsets of a file are kept in [`table`]. [`notify`] tells the
+//! other domain when a page is unmapped, [`copy`] copies without mapping.
 
 #![deny(unsafe_code)]
 
@@ -25,12 +26,17 @@ use xen::{
     module_param, //
 };
 
+mod copy;
 mod file;
 mod map;
 mod mapping;
+mod notify;
 // Public for the tests, of which this crate has none of its own.
 #[allow(dead_code, unreachable_pub)]
 mod offsets;
+// As above.
+#[allow(unreachable_pub)]
+mod segment;
 mod stats;
 mod table;
 
@@ -64,6 +70,12 @@ counters! {
         UnmapGrantRef = "unmap_grant_ref",
         /// `IOCTL_GNTDEV_GET_OFFSET_FOR_VADDR`.
         GetOffsetForVaddr = "get_offset_for_vaddr",
+        /// `IOCTL_GNTDEV_SET_UNMAP_NOTIFY`.
+        SetUnmapNotify = "set_unmap_notify",
+        /// `IOCTL_GNTDEV_GRANT_COPY`.
+        GrantCopy = "grant_copy",
+        /// `IOCTL_GNTDEV_RESTRICT`.
+        Restrict = "restrict",
         /// Any other ioctl.
         Unknown = "unknown",
     }

@@ -5,6 +5,10 @@
 //! Memory for each grant: four bytes, and two more where they are of different domains.
 
 use super::{
+    notify::{
+        Notify,
+        NotifySlot, //
+    },
     stats::STATS,
     table::{
         Place,
@@ -19,7 +23,12 @@ use core::sync::atomic::{
 use kernel::{
     alloc::flags::__GFP_NOWARN,
     prelude::*,
-    sync::Arc,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex,
+        MutexGuard, //
+    },
     uaccess::UserSliceReader, //
 };
 use xen::{
@@ -145,11 +154,16 @@ enum Use {
 }
 
 /// A map.
+#[pin_data]
 pub(crate) struct Map {
     place: Place,
     pub(crate) grants: Grants,
-    /// A [`Use`].
+    /// A [`Use`]. Leaves [`Use::Idle`] with `notify` locked.
     use_: AtomicU8,
+    /// What is to be done when a page is unmapped. Taken by the MMU notifier: no memory is
+    /// allocated while it is locked.
+    #[pin]
+    notify: Mutex<NotifySlot>,
     mapped: AtomicUsize,
     waiting: AtomicUsize,
 }
@@ -157,16 +171,17 @@ pub(crate) struct Map {
 impl Map {
     /// A map of `grants` at `place`.
     pub(crate) fn new(place: Place, grants: Grants) -> Result<Arc<Self>> {
-        Ok(Arc::new(
-            Self {
+        Arc::pin_init(
+            pin_init!(Self {
                 place,
                 grants,
                 use_: AtomicU8::new(Use::Idle as u8),
+                notify <- new_mutex!(NotifySlot::default(), "gntdev::Map::notify"),
                 mapped: AtomicUsize::new(0),
                 waiting: AtomicUsize::new(0),
-            },
+            }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     /// The first offset, in pages.
@@ -194,6 +209,31 @@ impl Map {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Says what is to be done when a page is unmapped, in place of what was to be done.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when a byte is to be cleared in what is mapped for reading.
+    pub(crate) fn set_notify(&self, notify: Option<Notify>) -> Result {
+        let mut slot = self.notify.lock();
+        if notify.as_ref().is_some_and(Notify::clears)
+            && self.use_.load(Ordering::Relaxed) == Use::ReadOnly as u8
+        {
+            drop(slot);
+            return Err(EINVAL);
+        }
+        let old = core::mem::replace(&mut **slot, notify);
+        // What is given up with it may not be given up under the lock.
+        drop(slot);
+        drop(old);
+        Ok(())
+    }
+
+    /// What is to be done when a page is unmapped, locked.
+    pub(crate) fn notify(&self) -> MutexGuard<'_, NotifySlot> {
+        self.notify.lock()
+    }
+
     /// Takes note of how many grants are mapped, and how many of them are to be unmapped.
     pub(crate) fn note(&self, mapped: usize, waiting: usize) {
         let old = self.mapped.swap(mapped, Ordering::Relaxed);
@@ -211,8 +251,13 @@ impl Claim {
     ///
     /// # Errors
     ///
-    /// `EINVAL` when somebody has it, or has unmapped but is still waited for.
+    /// `EINVAL` when somebody has it, or has unmapped but is still waited for; or when a byte is to
+    /// be cleared at the end, and `access` is for reading.
     pub(crate) fn new(map: Arc<Map>, access: Access) -> Result<Self> {
+        let notify = map.notify.lock();
+        if access == Access::ReadOnly && notify.as_ref().is_some_and(Notify::clears) {
+            return Err(EINVAL);
+        }
         let wanted = match access {
             Access::ReadOnly => Use::ReadOnly,
             Access::ReadWrite => Use::ReadWrite,
@@ -225,6 +270,7 @@ impl Claim {
                 Ordering::Relaxed,
             )
             .map_err(|_| EINVAL)?;
+        drop(notify);
         Ok(Self(map))
     }
 }

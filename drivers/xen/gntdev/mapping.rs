@@ -10,14 +10,16 @@
 //! In both, a page that somebody else still refers to at that time is let go of by a worker, as soon
 //! as nobody does. Until then the module stays loaded.
 //!
-//! Lock order: mmap lock, [`Mapping::life`]; [`Mapping::wait`], the lock within [`GrantPages`].
-//! The last two are taken by the MMU notifier: no memory is allocated under them.
+//! Lock order: the mmap lock before [`Mapping::life`]; a map's `notify` before the lock within
+//! [`GrantPages`], and [`Mapping::wait`] before that too. All but the first two are taken by the MMU
+//! notifier: no memory is allocated under them.
 
 use super::{
     map::{
         Claim,
         Map, //
     },
+    notify::Notify,
     QUEUE,
 };
 use core::ops::Range;
@@ -211,7 +213,13 @@ impl Mapping {
     /// Lets go of some of the grants. With `unless_mapped`, not of those in user space's page
     /// tables.
     fn release(self: ArcBorrow<'_, Self>, pages: Range<usize>, unless_mapped: bool) {
-        let release = self.pages.release(pages, unless_mapped, None);
+        let mut notify = self.claim.notify();
+        let mark = notify.as_ref().and_then(Notify::mark);
+        let release = self.pages.release(pages, unless_mapped, mark);
+        if let (Some(notify), true) = (&mut **notify, release.marked) {
+            notify.fire();
+        }
+        drop(notify);
         self.claim.note(release.held, release.waiting);
         if release.waiting != 0 {
             let mut wait = self.wait.lock();
