@@ -7,6 +7,7 @@
 
 use kernel::prelude::*;
 
+mod gntdev;
 mod restriction;
 
 module! {

@@ -15,5 +15,7 @@ pub mod domid;
 pub mod restriction;
 #[path = "../../../drivers/xen/gntdev/offsets.rs"]
 pub mod gntdev_offsets;
+#[path = "../../../drivers/xen/gntdev/segment.rs"]
+pub mod gntdev_segment;
 #[path = "../../../rust/xen/grant/slot.rs"]
 pub mod grant_slot;
