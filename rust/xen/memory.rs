@@ -310,8 +310,6 @@ pub struct Reservoir {
     blocks: Stack,
     singles: Stack,
     batch: Batch,
-    /// Whether Xen lets this domain give back several pages as one extent.
-    extents: bool,
 }
 
 // SAFETY: Ownership of the pages is not tied to a thread.
@@ -331,7 +329,6 @@ impl Reservoir {
             blocks: Stack::new(),
             singles: Stack::new(),
             batch: Batch::new()?,
-            extents: !domain::is_pv(),
         };
         // Pages come in descending order, mostly. The first ones bring us to where a block ends.
         let mut want = 1;
@@ -423,8 +420,7 @@ impl Reservoir {
     ///
     /// # Errors
     ///
-    /// `ENOMEM` when the kernel has no pages to spare, `EBUSY` when Xen takes none. `EIO` when Xen
-    /// broke off somewhere in a block, which is then lost to the domain until it restarts.
+    /// `ENOMEM` when the kernel has no pages to spare, `EBUSY` when Xen takes none.
     pub fn give(&mut self, want: usize, scrub: bool) -> Result<usize> {
         let block = if want >= BLOCK_PAGES {
             // SAFETY: May sleep.
@@ -455,14 +451,7 @@ impl Reservoir {
             return Err(ENOMEM);
         }
 
-        let given = match self.give_batch(block.is_some()) {
-            Some(given) => given,
-            None => {
-                // Nobody knows which pages are gone, so that none must be used again.
-                return Err(EIO);
-            }
-        };
-
+        let given = self.give_batch();
         self.batch.count_out(0..given);
         self.free(given..len);
         // The ones that are left have been freed.
@@ -478,25 +467,14 @@ impl Reservoir {
         Ok(given)
     }
 
-    /// Gives the batch to Xen. Returns how many pages were taken, from the front. [`None`] when
-    /// that is not known.
-    fn give_batch(&mut self, block: bool) -> Option<usize> {
+    /// Gives the batch to Xen. Returns how many pages were taken, from the front.
+    ///
+    /// Page by page, though a list of them at a time: Xen takes the pages of a larger extent one
+    /// by one too, but lets nothing else happen to this CPU meanwhile.
+    fn give_batch(&mut self) -> usize {
         let len = self.batch.len;
         let pv = domain::is_pv();
         self.batch.set_frames(pv);
-
-        let mut extent_failed = false;
-        if block && self.extents {
-            // SAFETY: The frame is the first of a block of ours, that nobody uses.
-            let done = unsafe {
-                bindings::xen_rust_decrease(self.batch.frames.as_mut_ptr(), 1, BLOCK_ORDER)
-            };
-            if done == 1 {
-                return Some(len);
-            }
-            extent_failed = true;
-            self.extents = false;
-        }
 
         if pv {
             // SAFETY: The pages are ours, and nobody uses them.
@@ -510,10 +488,6 @@ impl Reservoir {
         // SAFETY: The frames are those of our pages, that nobody uses and that are not mapped.
         let done = unsafe { bindings::xen_rust_decrease(self.batch.frames.as_mut_ptr(), len, 0) };
         let done = usize::try_from(done).unwrap_or(0).min(len);
-        if extent_failed && done == 0 {
-            // Xen had begun with the extent when it failed, or cannot take a single page either.
-            return None;
-        }
         if pv && done < len {
             if let (Some(pages), Some(frames)) = (
                 self.batch.pages.get_mut(done..len),
@@ -529,7 +503,7 @@ impl Reservoir {
                 };
             }
         }
-        Some(done)
+        done
     }
 
     /// Takes up to `want` pages from Xen, no more than [`BLOCK_PAGES`], and returns how many. They

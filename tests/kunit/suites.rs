@@ -7,6 +7,7 @@
 
 use kernel::prelude::*;
 
+pub mod balloon;
 mod gntdev;
 mod restriction;
 

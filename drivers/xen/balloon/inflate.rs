@@ -189,11 +189,8 @@ impl Job for Balloon {
                     self.tell();
                     return None;
                 }
-                Err(e) => {
+                Err(_) => {
                     CALLS.inc(Call::Refused);
-                    if e == EIO {
-                        pr_err!("Xen broke off taking a block of memory back: 2 MiB are lost\n");
-                    }
                     let next = backoff.refused(
                         u32::try_from(stats::max_schedule_delay()).unwrap_or(u32::MAX),
                         u32::try_from(stats::max_retry_count()).unwrap_or(u32::MAX),

@@ -19,3 +19,9 @@ pub mod gntdev_offsets;
 pub mod gntdev_segment;
 #[path = "../../../rust/xen/grant/slot.rs"]
 pub mod grant_slot;
+#[path = "../../../drivers/xen/balloon/backoff.rs"]
+pub mod balloon_backoff;
+#[path = "../../../drivers/xen/balloon/floor.rs"]
+pub mod balloon_floor;
+#[path = "../../../drivers/xen/balloon/parse.rs"]
+pub mod balloon_parse;
