@@ -1,11 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Inside a guest: runs a command, or is the other side of tests.
+//!
+//! As the other side it is told what to do through xenstore. The one who asks writes `NUMBER REQUEST` to
+//! `data/request` below the guest's directory, each with a number of its own; the answer is in `data/reply`, as
+//! `NUMBER ok TEXT` or `NUMBER error TEXT`. The requests:
+//!
+//! | request | what the guest does | answer |
+//! |---|---|---|
+//! | `echo TEXT` | nothing | the text |
+//! | `grant COUNT ro|rw BYTE` | grants pages filled with a byte to domain 0 | a number for them, then their references |
+//! | `byte GRANT OFFSET` | | the byte there |
+//! | `set GRANT OFFSET BYTE` | writes a byte | |
+//! | `revoke GRANT` | ends the grants | |
+//! | `unbound` | makes a port for domain 0 | the port |
+//! | `bind PORT` | binds to domain 0's port | the port |
+//! | `send PORT COUNT` | sends events as fast as it can | |
+//! | `expect PORT` | waits for an event | |
+//! | `unbind PORT` | gives a port back | |
 
+use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
+use std::str::{FromStr, SplitWhitespace};
+use std::time::Duration;
 
 use crate::boot::{self, Words};
+use crate::device::gntalloc::Granted;
+use crate::device::{Evtchn, Gntalloc};
 use crate::sys;
+use crate::xenstore::Xenstore;
 
 /// The first process of a guest.
 pub fn run_guest(words: &Words) {
@@ -26,7 +49,136 @@ pub fn run_guest(words: &Words) {
     }
 }
 
-/// Serves requests.
+/// Serves requests until xenstore goes away.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    for module in ["xen-evtchn", "xen-gntalloc"] {
+        if let Err(error) = sys::load_module(&format!("/lib/reference/{module}.ko"), "") {
+            println!("agent: {module}: {error}");
+        }
+    }
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> sys::Result<()> {
+    let mut store = Xenstore::open()?;
+    let mut hands = Hands {
+        events: Evtchn::open_nonblocking()?,
+        granter: Gntalloc::open()?,
+        grants: BTreeMap::new(),
+    };
+    store.watch("data/request")?;
+    store.write("data/ready", "1")?;
+    let mut last = String::new();
+    loop {
+        store.wait()?;
+        let request = store.read("data/request").unwrap_or_default();
+        if request == last {
+            continue;
+        }
+        let (number, what) = request.split_once(' ').unwrap_or((&request, ""));
+        let answer = match hands.perform(what) {
+            Ok(text) => format!("{number} ok {text}"),
+            Err(error) => format!("{number} error {error}"),
+        };
+        store.write("data/reply", &answer)?;
+        last = request;
+    }
+}
+
+/// What the agent has in its hands for those who ask.
+struct Hands {
+    events: Evtchn,
+    granter: Gntalloc,
+    grants: BTreeMap<usize, Granted>,
+}
+
+fn word<T: FromStr>(words: &mut SplitWhitespace<'_>) -> Result<T, String> {
+    words
+        .next()
+        .and_then(|w| w.parse().ok())
+        .ok_or_else(|| "a word is missing".into())
+}
+
+impl Hands {
+    fn perform(&mut self, request: &str) -> Result<String, String> {
+        let mut words = request.split_whitespace();
+        let verb = words.next().unwrap_or("");
+        let text = |e: sys::Errno| e.to_string();
+        let done = |()| String::new();
+        match verb {
+            "echo" => Ok(words.collect::<Vec<_>>().join(" ")),
+            "grant" => {
+                let (count, mode, byte): (usize, String, u8) =
+                    (word(&mut words)?, word(&mut words)?, word(&mut words)?);
+                let granted = self.granter.grant(0, count, mode == "rw").map_err(text)?;
+                granted.memory.fill(byte);
+                let references: Vec<_> = granted.references.iter().map(u32::to_string).collect();
+                let number = self.grants.keys().last().map_or(0, |n| n + 1);
+                self.grants.insert(number, granted);
+                Ok(format!("{number} {}", references.join(" ")))
+            }
+            "byte" => {
+                let (grant, offset) = (word(&mut words)?, word::<usize>(&mut words)?);
+                Ok(self
+                    .granted(grant)?
+                    .memory
+                    .read_at::<u8>(offset)
+                    .to_string())
+            }
+            "set" => {
+                let (grant, offset) = (word(&mut words)?, word::<usize>(&mut words)?);
+                let byte: u8 = word(&mut words)?;
+                self.granted(grant)?.memory.write_at(offset, &byte);
+                Ok(String::new())
+            }
+            "revoke" => {
+                let grant: usize = word(&mut words)?;
+                let granted = self.grants.remove(&grant).ok_or("no such grant")?;
+                self.granter.revoke(granted).map(done).map_err(text)
+            }
+            "unbound" => self
+                .events
+                .bind_unbound(0)
+                .map(|p| p.to_string())
+                .map_err(text),
+            "bind" => self
+                .events
+                .bind_interdomain(0, word(&mut words)?)
+                .map(|p| p.to_string())
+                .map_err(text),
+            "send" => {
+                let (port, count) = (word(&mut words)?, word::<u32>(&mut words)?);
+                (0..count)
+                    .try_for_each(|_| self.events.notify(port))
+                    .map(done)
+                    .map_err(text)
+            }
+            "expect" => {
+                let port: u32 = word(&mut words)?;
+                loop {
+                    if self.events.next(Duration::from_secs(60)).map_err(text)? == port {
+                        return Ok(String::new());
+                    }
+                }
+            }
+            "unbind" => self
+                .events
+                .unbind(word(&mut words)?)
+                .map(done)
+                .map_err(text),
+            _ => Err("no such request".into()),
+        }
+    }
+
+    fn granted(&self, number: usize) -> Result<&Granted, String> {
+        self.grants
+            .get(&number)
+            .ok_or_else(|| "no such grant".into())
+    }
 }

@@ -8,7 +8,10 @@ use crate::{agent, init, ktap, suite};
 
 /// Runs the applet that the arguments name: by the program's own name, or else by the first argument.
 pub fn run(arguments: Vec<String>) -> ExitCode {
-    let own = arguments.first().and_then(|a| a.rsplit('/').next()).unwrap_or("");
+    let own = arguments
+        .first()
+        .and_then(|a| a.rsplit('/').next())
+        .unwrap_or("");
     let (name, rest) = match find(own) {
         Some(applet) => (Some(applet), arguments.get(1..)),
         None => (arguments.get(1).and_then(|a| find(a)), arguments.get(2..)),
@@ -36,6 +39,9 @@ fn find(name: &str) -> Option<Applet> {
     match name {
         "init" => Some(Applet::Init),
         "agent" => Some(Applet::Agent),
-        _ => suite::ALL.into_iter().find(|s| s.name == name).map(Applet::Suite),
+        _ => suite::ALL
+            .into_iter()
+            .find(|s| s.name == name)
+            .map(Applet::Suite),
     }
 }

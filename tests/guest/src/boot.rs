@@ -29,10 +29,16 @@ impl Words {
     /// A word's value.
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = |w: &'_ str| -> Option<usize> {
-            let rest = w.strip_prefix("xen_rust.")?.strip_prefix(name)?.strip_prefix('=')?;
+            let rest = w
+                .strip_prefix("xen_rust.")?
+                .strip_prefix(name)?
+                .strip_prefix('=')?;
             Some(w.len() - rest.len())
         };
-        self.0.split_whitespace().rev().find_map(|w| value(w).map(|at| &w[at..]))
+        self.0
+            .split_whitespace()
+            .rev()
+            .find_map(|w| value(w).map(|at| &w[at..]))
     }
 
     /// `xen_rust.drivers`: these drivers unless it says otherwise.
@@ -46,7 +52,10 @@ impl Words {
 
 /// What this domain is to Xen, if it runs on Xen at all.
 pub fn kind() -> Option<Kind> {
-    match fs::read_to_string("/sys/hypervisor/guest_type").ok()?.trim() {
+    match fs::read_to_string("/sys/hypervisor/guest_type")
+        .ok()?
+        .trim()
+    {
         "PV" => Some(Kind::Pv),
         _ => Some(Kind::Pvh),
     }
@@ -72,7 +81,14 @@ pub fn mount_all() {
             println!("init: {target}: {error}");
         }
     }
-    for directory in ["/var/lock", "/var/log/xen", "/var/lib/xen", "/var/lib/xenstored", "/run/xen", "/run/lock"] {
+    for directory in [
+        "/var/lock",
+        "/var/log/xen",
+        "/var/lib/xen",
+        "/var/lib/xenstored",
+        "/run/xen",
+        "/run/lock",
+    ] {
         let _ = fs::create_dir_all(directory);
     }
     // Where the image has no /var/run link, Xen's tools still look there.
@@ -85,7 +101,9 @@ mod tests {
 
     #[test]
     fn words() {
-        let words = Words("console=hvc0 xen_rust.mode=test xen_rust.filter=a=b xen_rust.mode=run mode=x".into());
+        let words = Words(
+            "console=hvc0 xen_rust.mode=test xen_rust.filter=a=b xen_rust.mode=run mode=x".into(),
+        );
         assert_eq!(words.get("mode"), Some("run"));
         assert_eq!(words.get("filter"), Some("a=b"));
         assert_eq!(words.get("cmd"), None);

@@ -50,22 +50,37 @@ pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
         }
     }
     // They go on opening devices for a while after they have gone into the background.
-    let uses = || drivers::MODULES.iter().map(|m| resources::module_uses(&m.kernel_name())).collect::<Vec<_>>();
+    let uses = || {
+        drivers::MODULES
+            .iter()
+            .map(|m| resources::module_uses(&m.kernel_name()))
+            .collect::<Vec<_>>()
+    };
     let mut before = uses();
     let mut same = 0;
     let settled = sys::eventually(Duration::from_secs(20), || {
         std::thread::sleep(Duration::from_millis(50));
         let now = uses();
-        same = if running() && now == before { same + 1 } else { 0 };
+        same = if running() && now == before {
+            same + 1
+        } else {
+            0
+        };
         before = now;
         same >= 10
     });
-    settled.then_some(()).ok_or_else(|| "the daemons do not come to rest".into())
+    settled
+        .then_some(())
+        .ok_or_else(|| "the daemons do not come to rest".into())
 }
 
 /// The process of a running daemon.
 pub fn pid(name: &str) -> Option<i32> {
-    let pid: i32 = fs::read_to_string(format!("/run/{name}.pid")).ok()?.trim().parse().ok()?;
+    let pid: i32 = fs::read_to_string(format!("/run/{name}.pid"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     fs::exists(format!("/proc/{pid}")).ok()?.then_some(pid)
 }
 
@@ -81,8 +96,11 @@ pub fn stop() -> bool {
         // SAFETY: Takes only numbers.
         unsafe { libc::kill(pid, libc::SIGKILL) };
         let gone = || {
-            fs::read_to_string(format!("/proc/{pid}/stat"))
-                .map_or(true, |s| s.rsplit(')').next().is_some_and(|r| r.trim_start().starts_with('Z')))
+            fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| {
+                s.rsplit(')')
+                    .next()
+                    .is_some_and(|r| r.trim_start().starts_with('Z'))
+            })
         };
         if !sys::eventually(Duration::from_secs(10), gone) {
             return false;

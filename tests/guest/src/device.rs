@@ -28,7 +28,9 @@ macro_rules! device_file {
 
             /// Opens the device, or another file with the same operations, with more flags.
             pub fn open_path(path: &str, flags: std::ffi::c_int) -> $crate::sys::Result<Self> {
-                Ok(Self { fd: $crate::sys::open(path, libc::O_RDWR | flags)? })
+                Ok(Self {
+                    fd: $crate::sys::open(path, libc::O_RDWR | flags)?,
+                })
             }
         }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::sys;
 use crate::xen::Kind;
+use crate::xenstore::Xenstore;
 
 const KERNEL: &str = "/guest/vmlinuz";
 const INITRD: &str = "/guest/initrd";
@@ -29,7 +30,11 @@ pub struct Guest {
 impl Guest {
     /// A guest of a kind, named after it.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, name: format!("{kind:?}").to_lowercase(), command: None }
+        Self {
+            kind,
+            name: format!("{kind:?}").to_lowercase(),
+            command: None,
+        }
     }
 
     /// A name of the caller's choice.
@@ -55,7 +60,11 @@ impl Guest {
             Kind::Pv => "pv",
             Kind::Pvh => "pvh",
         };
-        let command = self.command.as_ref().map(|c| format!(" xen_rust.cmd={c}")).unwrap_or_default();
+        let command = self
+            .command
+            .as_ref()
+            .map(|c| format!(" xen_rust.cmd={c}"))
+            .unwrap_or_default();
         let path = format!("/tmp/{}.cfg", self.name);
         fs::write(
             &path,
@@ -74,7 +83,10 @@ impl Guest {
         let path = self.write_configuration().map_err(|e| e.to_string())?;
         xl(&["create", &path])?;
         let id = domain_id(&self.name).ok_or("the guest has no number")?;
-        Ok(Running { name: self.name.clone(), id })
+        Ok(Running {
+            name: self.name.clone(),
+            id,
+        })
     }
 }
 
@@ -96,23 +108,106 @@ impl Running {
         &self.name
     }
 
+    /// The same guest under the number it has now, after it was restored.
+    pub fn again(mut self) -> Result<Self, String> {
+        self.id = domain_id(&self.name).ok_or("the guest has no number")?;
+        Ok(self)
+    }
+
+    /// Connects to what runs inside.
+    pub fn agent(&self) -> Result<Agent, String> {
+        Agent::connect(self.id)
+    }
+
     /// Destroys it and waits until it is gone.
     pub fn destroy(self) -> Result<(), String> {
         xl(&["destroy", &self.name])?;
-        gone(&self.name).then_some(()).ok_or_else(|| format!("{} does not go", self.name))
+        gone(&self.name)
+            .then_some(())
+            .ok_or_else(|| format!("{} does not go", self.name))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may be gone already.
+        // It may be gone already, or have gone on under another number.
         let _ = xl(&["destroy", &self.name]);
+    }
+}
+
+/// What runs inside a guest and does what it is told, see [`crate::agent`].
+#[derive(Debug)]
+pub struct Agent {
+    store: Xenstore,
+    root: String,
+    number: u32,
+}
+
+impl Agent {
+    fn connect(id: u16) -> Result<Self, String> {
+        let mut store = Xenstore::open().map_err(|e| e.to_string())?;
+        let root = format!("/local/domain/{id}/data");
+        let ready = sys::eventually(Duration::from_secs(240), || {
+            store.read(&format!("{root}/ready")).is_ok()
+        });
+        if !ready {
+            return Err("the guest does not get ready".into());
+        }
+        let reply = store.read(&format!("{root}/reply")).unwrap_or_default();
+        let number = reply
+            .split(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
+        Ok(Self {
+            store,
+            root,
+            number,
+        })
+    }
+
+    /// Has the guest do something; gives what it said.
+    pub fn call(&mut self, request: &str) -> Result<String, String> {
+        self.begin(request)?;
+        self.finish()
+    }
+
+    /// Has the guest begin something.
+    pub fn begin(&mut self, request: &str) -> Result<(), String> {
+        self.number += 1;
+        let text = format!("{} {request}", self.number);
+        self.store
+            .write(&format!("{}/request", self.root), &text)
+            .map_err(|e| e.to_string())
+    }
+
+    /// Waits until the guest has done it; gives what it said.
+    pub fn finish(&mut self) -> Result<String, String> {
+        let expected = format!("{} ", self.number);
+        let mut answer = None;
+        sys::eventually(Duration::from_secs(90), || {
+            let reply = self
+                .store
+                .read(&format!("{}/reply", self.root))
+                .unwrap_or_default();
+            answer = reply.strip_prefix(&expected).map(str::to_owned);
+            answer.is_some()
+        });
+        let answer = answer.ok_or("the guest does not answer")?;
+        match answer.split_once(' ') {
+            Some(("ok", said)) => Ok(said.to_owned()),
+            _ => Err(format!("the guest said: {answer}")),
+        }
     }
 }
 
 /// Runs a command and gives its output if it succeeded, and what it said if not.
 pub fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let Output { status, stdout, stderr } = Command::new(program)
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .output()
@@ -122,7 +217,12 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
         return Ok(out);
     }
     let err = String::from_utf8_lossy(&stderr);
-    Err(format!("{program} {}: {status}: {}{}", arguments.join(" "), out.trim(), err.trim()))
+    Err(format!(
+        "{program} {}: {status}: {}{}",
+        arguments.join(" "),
+        out.trim(),
+        err.trim()
+    ))
 }
 
 /// Runs xl.
@@ -137,7 +237,11 @@ pub fn domain_id(name: &str) -> Option<u16> {
 
 /// Whether a guest disappears, its pages included.
 pub fn gone(name: &str) -> bool {
-    sys::eventually(Duration::from_secs(30), || {
-        xl(&["list"]).is_ok_and(|text| !text.lines().any(|l| l.starts_with(name) || l.starts_with("(null)")))
+    sys::eventually(Duration::from_secs(90), || {
+        xl(&["list"]).is_ok_and(|text| {
+            !text
+                .lines()
+                .any(|l| l.starts_with(name) || l.starts_with("(null)"))
+        })
     })
 }

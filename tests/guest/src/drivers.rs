@@ -22,11 +22,31 @@ pub struct Module {
 
 /// The drivers, in the order to load them.
 pub const MODULES: [Module; 5] = [
-    Module { name: "xen-evtchn", serves: &["/dev/xen/evtchn"], in_c: true },
-    Module { name: "xen-privcmd", serves: &["/dev/xen/privcmd", "/dev/xen/hypercall"], in_c: true },
-    Module { name: "xen-gntdev", serves: &["/dev/xen/gntdev"], in_c: true },
-    Module { name: "xenfs", serves: &["/proc/xen"], in_c: true },
-    Module { name: "xen-balloon", serves: &["/sys/devices/system/xen_memory/xen_memory0"], in_c: false },
+    Module {
+        name: "xen-evtchn",
+        serves: &["/dev/xen/evtchn"],
+        in_c: true,
+    },
+    Module {
+        name: "xen-privcmd",
+        serves: &["/dev/xen/privcmd", "/dev/xen/hypercall"],
+        in_c: true,
+    },
+    Module {
+        name: "xen-gntdev",
+        serves: &["/dev/xen/gntdev"],
+        in_c: true,
+    },
+    Module {
+        name: "xenfs",
+        serves: &["/proc/xen"],
+        in_c: true,
+    },
+    Module {
+        name: "xen-balloon",
+        serves: &["/sys/devices/system/xen_memory/xen_memory0"],
+        in_c: false,
+    },
 ];
 
 /// The module that makes grants to try; always the kernel's own.
@@ -48,13 +68,18 @@ impl Module {
 
     /// Whether the loaded module was built outside the kernel, as these drivers are and the C ones are not.
     pub fn is_ours(&self) -> bool {
-        fs::read_to_string(format!("/sys/module/{}/taint", self.kernel_name())).is_ok_and(|t| t.contains('O'))
+        fs::read_to_string(format!("/sys/module/{}/taint", self.kernel_name()))
+            .is_ok_and(|t| t.contains('O'))
     }
 
     /// The file it is loaded from.
     pub fn file(&self, drivers: Drivers) -> String {
         match drivers {
-            Drivers::Rust => format!("/lib/modules/{}/updates/{}.ko", sys::kernel_release(), self.name),
+            Drivers::Rust => format!(
+                "/lib/modules/{}/updates/{}.ko",
+                sys::kernel_release(),
+                self.name
+            ),
             Drivers::C => format!("{REFERENCE}/{}.ko", self.name),
         }
     }
@@ -63,9 +88,13 @@ impl Module {
     pub fn load(&self, drivers: Drivers) -> Result<(), String> {
         match drivers {
             Drivers::Rust => modprobe(&[self.name])?,
-            Drivers::C => sys::load_module(&self.file(drivers), "").map_err(|e| format!("{}: {e}", self.name))?,
+            Drivers::C => sys::load_module(&self.file(drivers), "")
+                .map_err(|e| format!("{}: {e}", self.name))?,
         }
-        match (self.is_loaded(), self.is_ours() == (drivers == Drivers::Rust)) {
+        match (
+            self.is_loaded(),
+            self.is_ours() == (drivers == Drivers::Rust),
+        ) {
             (false, _) => Err(format!("{} is not loaded", self.name)),
             (true, false) => Err(format!("{} is not the one asked for", self.name)),
             (true, true) => Ok(()),
@@ -75,29 +104,45 @@ impl Module {
 
 /// Runs modprobe.
 pub fn modprobe(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("modprobe").args(arguments).output().map_err(|e| format!("modprobe: {e}"))?;
+    let output = Command::new("modprobe")
+        .args(arguments)
+        .output()
+        .map_err(|e| format!("modprobe: {e}"))?;
     if output.status.success() {
         return Ok(());
     }
     let message = String::from_utf8_lossy(&output.stderr);
-    Err(format!("modprobe {}: {}", arguments.join(" "), message.trim()))
+    Err(format!(
+        "modprobe {}: {}",
+        arguments.join(" "),
+        message.trim()
+    ))
 }
 
 /// Loads the module that makes grants, if the image has it.
 pub fn load_gntalloc() -> Result<(), String> {
-    sys::load_module(&format!("{REFERENCE}/{GNTALLOC}.ko"), "limit=65536").map_err(|e| format!("{GNTALLOC}: {e}"))
+    sys::load_module(&format!("{REFERENCE}/{GNTALLOC}.ko"), "limit=65536")
+        .map_err(|e| format!("{GNTALLOC}: {e}"))
 }
 
 /// The modules of a driver set.
 pub fn of(drivers: Drivers) -> impl Iterator<Item = &'static Module> {
-    MODULES.iter().filter(move |m| drivers == Drivers::Rust || m.in_c)
+    MODULES
+        .iter()
+        .filter(move |m| drivers == Drivers::Rust || m.in_c)
 }
 
 /// How many calls a driver has counted in debugfs, if it counts.
 pub fn calls(module: &Module) -> Option<u64> {
     let name = module.kernel_name();
     let text = fs::read_to_string(format!("/sys/kernel/debug/xen_rust/{name}/calls"))
-        .or_else(|_| fs::read_to_string(format!("/sys/kernel/debug/xen_rust/{}/calls", module.name)))
+        .or_else(|_| {
+            fs::read_to_string(format!("/sys/kernel/debug/xen_rust/{}/calls", module.name))
+        })
         .ok()?;
-    Some(text.lines().filter_map(|l| l.split_whitespace().last()?.parse::<u64>().ok()).sum())
+    Some(
+        text.lines()
+            .filter_map(|l| l.split_whitespace().last()?.parse::<u64>().ok())
+            .sum(),
+    )
 }

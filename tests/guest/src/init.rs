@@ -11,7 +11,7 @@
 //! | `mode=shell` | set up as for `run`, then a shell |
 //! | `mode=domu` | be a guest: run `cmd=` (commas stand for spaces), or be the tests' other side |
 //! | `drivers=rust`, `drivers=c` | whose drivers |
-//! | `filter=PATTERN` | only these tests: `suite.test` or `test`, with `*` |
+//! | `filter=PATTERN` | only these tests: `suite.test` or `test`, with `*`; several with commas |
 //!
 //! It expects of the image:
 //!
@@ -79,7 +79,15 @@ fn shell(words: &Words) {
         println!("init: {error}");
     }
     for module in drivers::of(words.drivers()) {
-        println!("{}: {}", module.name, if module.is_loaded() { "loaded" } else { "not loaded" });
+        println!(
+            "{}: {}",
+            module.name,
+            if module.is_loaded() {
+                "loaded"
+            } else {
+                "not loaded"
+            }
+        );
     }
     println!("A shell; leave it to power off.");
     // setsid gives the shell a controlling terminal, so that interrupting a command works.

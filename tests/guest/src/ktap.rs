@@ -77,7 +77,9 @@ pub fn equal<T: PartialEq + Debug>(found: T, expected: T, what: impl Display) ->
     if found == expected {
         Ok(())
     } else {
-        Err(Failure::here(format_args!("{what}: found {found:?}, expected {expected:?}")))
+        Err(Failure::here(format_args!(
+            "{what}: found {found:?}, expected {expected:?}"
+        )))
     }
 }
 
@@ -96,8 +98,14 @@ impl<T: Debug> FailsWith for sys::Result<T> {
     fn fails_with(self, errno: i32) -> TestResult {
         match self {
             Err(error) if error.0 == errno => Ok(()),
-            Err(error) => Err(Failure::here(format_args!("failed with {error}, expected {}", Errno(errno)))),
-            Ok(value) => Err(Failure::here(format_args!("gave {value:?}, expected {}", Errno(errno)))),
+            Err(error) => Err(Failure::here(format_args!(
+                "failed with {error}, expected {}",
+                Errno(errno)
+            ))),
+            Ok(value) => Err(Failure::here(format_args!(
+                "gave {value:?}, expected {}",
+                Errno(errno)
+            ))),
         }
     }
 
@@ -107,8 +115,26 @@ impl<T: Debug> FailsWith for sys::Result<T> {
             Err(error) if errnos.contains(&error.0) => Ok(()),
             other => {
                 let expected: Vec<_> = errnos.iter().map(|&e| Errno(e)).collect();
-                Err(Failure::here(format_args!("gave {other:?}, expected one of {expected:?}")))
+                Err(Failure::here(format_args!(
+                    "gave {other:?}, expected one of {expected:?}"
+                )))
             }
+        }
+    }
+}
+
+/// For what fails with a message.
+pub trait OrFail<T> {
+    /// Fails the test with the message.
+    fn or_fail(self) -> TestResult<T>;
+}
+
+impl<T, E: Display> OrFail<T> for Result<T, E> {
+    #[track_caller]
+    fn or_fail(self) -> TestResult<T> {
+        match self {
+            Ok(value) => Ok(value),
+            Err(message) => Err(Failure::here(message)),
         }
     }
 }
@@ -139,8 +165,16 @@ pub struct Test {
 impl Test {
     /// A test with its name.
     pub const fn new(name: &'static str, body: fn() -> TestResult) -> Self {
-        let timeout = Duration::from_secs(60);
-        Self { name, body, only: None, timeout, in_c: InC::Same, in_c_only: None, watch: true }
+        let timeout = Duration::from_secs(120);
+        Self {
+            name,
+            body,
+            only: None,
+            timeout,
+            in_c: InC::Same,
+            in_c_only: None,
+            watch: true,
+        }
     }
 
     /// The test makes sense in this kind of domain only.
@@ -211,7 +245,11 @@ impl Counts {
 
 impl Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "passed={} failed={} skipped={}", self.passed, self.failed, self.skipped)
+        write!(
+            f,
+            "passed={} failed={} skipped={}",
+            self.passed, self.failed, self.skipped
+        )
     }
 }
 
@@ -227,22 +265,29 @@ pub fn line(text: impl Display) {
 pub fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((head, rest)) => name
-            .strip_prefix(head)
-            .is_some_and(|tail| (0..=tail.len()).any(|i| tail.get(i..).is_some_and(|t| matches(rest, t)))),
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
+            (0..=tail.len()).any(|i| tail.get(i..).is_some_and(|t| matches(rest, t)))
+        }),
     }
 }
 
 /// A test that takes longer says so, for whoever wonders where the time goes.
 const LONG: Duration = Duration::from_secs(5);
 
-/// Runs a suite's tests whose name, or `suite.name`, matches the filter.
+/// Runs a suite's tests whose name, or `suite.name`, matches one of the filter's patterns, which commas separate.
 pub fn run(suite: &Suite, filter: Option<&str>) -> ExitCode {
     let chosen = |test: &&Test| {
-        filter.is_none_or(|f| matches(f, test.name) || matches(f, &format!("{}.{}", suite.name, test.name)))
+        let full = format!("{}.{}", suite.name, test.name);
+        filter.is_none_or(|f| {
+            f.split(',')
+                .any(|f| matches(f, test.name) || matches(f, &full))
+        })
     };
     let tests: Vec<&Test> = suite.tests.iter().filter(chosen).collect();
-    let here = Here { drivers: Words::read().drivers(), kind: crate::boot::kind() };
+    let here = Here {
+        drivers: Words::read().drivers(),
+        kind: crate::boot::kind(),
+    };
     line("KTAP version 1");
     line(format_args!("1..{}", tests.len()));
     let mut watch = Watch::start();
@@ -261,7 +306,9 @@ pub fn run(suite: &Suite, filter: Option<&str>) -> ExitCode {
         };
         if let Outcome::Failed(message) = &outcome {
             failed = true;
-            message.lines().for_each(|l| line(format_args!("# {}: {l}", test.name)));
+            message
+                .lines()
+                .for_each(|l| line(format_args!("# {}: {l}", test.name)));
         }
         line(format_args!("{verdict} {} {}{note}", i + 1, test.name));
     }
@@ -287,11 +334,19 @@ impl Here {
                 return Outcome::Skipped(format!("not in a {kind:?} domain"));
             }
         }
-        let in_c = if test.in_c_only.is_none_or(|only| self.kind == Some(only)) { test.in_c } else { InC::Same };
+        let in_c = if test.in_c_only.is_none_or(|only| self.kind == Some(only)) {
+            test.in_c
+        } else {
+            InC::Same
+        };
         match (self.drivers, in_c) {
-            (Drivers::C, InC::Breaks(reason)) => Outcome::Skipped(format!("not tried on the C driver: {reason}")),
+            (Drivers::C, InC::Breaks(reason)) => {
+                Outcome::Skipped(format!("not tried on the C driver: {reason}"))
+            }
             (Drivers::C, InC::Differs(reason)) => match perform(test, watch) {
-                Outcome::Passed => Outcome::Skipped(format!("the C driver was expected to differ: {reason}")),
+                Outcome::Passed => {
+                    Outcome::Skipped(format!("the C driver was expected to differ: {reason}"))
+                }
                 Outcome::Skipped(other) => Outcome::Skipped(other),
                 Outcome::Failed(_) => Outcome::Skipped(format!("the C driver differs: {reason}")),
             },
@@ -306,7 +361,11 @@ fn perform(test: &Test, watch: &mut Watch) -> Outcome {
         watch.before();
     }
     let outcome = in_child(test);
-    let left = if test.watch { watch.after() } else { watch.kernel_reports() };
+    let left = if test.watch {
+        watch.after()
+    } else {
+        watch.kernel_reports()
+    };
     if left.is_empty() {
         return outcome;
     }
@@ -375,7 +434,9 @@ fn in_child(test: &Test) -> Outcome {
     let mut message = [0; 4096];
     let text = |message: &mut [u8]| {
         let n = match sys::poll(&from_child, libc::POLLIN, Duration::ZERO) {
-            Ok(events) if events & libc::POLLIN != 0 => sys::read(&from_child, message).unwrap_or(0),
+            Ok(events) if events & libc::POLLIN != 0 => {
+                sys::read(&from_child, message).unwrap_or(0)
+            }
             _ => 0,
         };
         String::from_utf8_lossy(&message[..n]).into_owned()
@@ -444,7 +505,8 @@ impl Reader {
 
     /// Whether as many tests reported as the first plan said.
     pub fn is_complete(&self) -> bool {
-        self.planned.is_some_and(|planned| self.depth_results >= planned)
+        self.planned
+            .is_some_and(|planned| self.depth_results >= planned)
     }
 }
 
@@ -468,21 +530,32 @@ mod tests {
                     not ok 2 b\n    ok 3 c # SKIP later\n    # ring: pass:1\nnot ok 1 ring\n";
         let mut reader = Reader::default();
         text.lines().for_each(|l| reader.take(l));
-        assert_eq!(reader.counts(), Counts { passed: 1, failed: 1, skipped: 1 });
+        assert_eq!(
+            reader.counts(),
+            Counts {
+                passed: 1,
+                failed: 1,
+                skipped: 1
+            }
+        );
         assert!(reader.is_complete());
     }
 
     #[test]
     fn notices_a_missing_end() {
         let mut reader = Reader::default();
-        "KTAP version 1\n1..3\nok 1 a\nok 2 b".lines().for_each(|l| reader.take(l));
+        "KTAP version 1\n1..3\nok 1 a\nok 2 b"
+            .lines()
+            .for_each(|l| reader.take(l));
         assert!(!reader.is_complete());
     }
 
     #[test]
     fn other_lines_are_not_results() {
         let mut reader = Reader::default();
-        ["ok", "ok then", "not okay 1 x", "# ok 1 x"].iter().for_each(|l| reader.take(l));
+        ["ok", "ok then", "not okay 1 x", "# ok 1 x"]
+            .iter()
+            .for_each(|l| reader.take(l));
         assert_eq!(reader.counts(), Counts::default());
     }
 }

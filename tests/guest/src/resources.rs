@@ -40,8 +40,14 @@ const REPORTS: [&str; 24] = [
 ];
 
 /// Modules whose use count a test must not change.
-const MODULES: [&str; 6] =
-    ["xen_privcmd", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_balloon", "xenfs"];
+const MODULES: [&str; 6] = [
+    "xen_privcmd",
+    "xen_evtchn",
+    "xen_gntdev",
+    "xen_gntalloc",
+    "xen_balloon",
+    "xenfs",
+];
 
 /// Whether a line of the kernel's log reports something wrong.
 pub fn is_report(line: &str) -> bool {
@@ -59,7 +65,9 @@ impl KernelLog {
     pub fn from_now() -> sys::Result<Self> {
         let file = sys::open("/dev/kmsg", libc::O_RDONLY | libc::O_NONBLOCK)?;
         // SAFETY: Takes only numbers.
-        Errno::check(unsafe { libc::lseek(std::os::fd::AsRawFd::as_raw_fd(&file), 0, libc::SEEK_END) })?;
+        Errno::check(unsafe {
+            libc::lseek(std::os::fd::AsRawFd::as_raw_fd(&file), 0, libc::SEEK_END)
+        })?;
         Ok(Self { file })
     }
 
@@ -96,9 +104,23 @@ impl Holdings {
     fn now() -> Self {
         let uses = MODULES.iter().map(|m| (*m, module_uses(m))).collect();
         // Opened only now, so that asking does not count as a use.
-        let Ok(xen) = Xen::open() else { return Self { uses, ..Self::default() } };
-        let domains = xen.domains().unwrap_or_default().iter().map(|d| d.domain).collect();
-        Self { ports: xen.open_ports(crate::abi::DOMID_SELF).ok(), domains, uses }
+        let Ok(xen) = Xen::open() else {
+            return Self {
+                uses,
+                ..Self::default()
+            };
+        };
+        let domains = xen
+            .domains()
+            .unwrap_or_default()
+            .iter()
+            .map(|d| d.domain)
+            .collect();
+        Self {
+            ports: xen.open_ports(crate::abi::DOMID_SELF).ok(),
+            domains,
+            uses,
+        }
     }
 
     /// What is more than before, as messages.
@@ -110,7 +132,9 @@ impl Holdings {
             }
         }
         for domain in self.domains.iter().filter(|d| !before.domains.contains(d)) {
-            excess.push(format!("left domain {domain} behind: not destroyed, or its pages still held"));
+            excess.push(format!(
+                "left domain {domain} behind: not destroyed, or its pages still held"
+            ));
         }
         for ((name, was), (_, is)) in before.uses.iter().zip(&self.uses) {
             if let (Some(was), Some(is)) = (was, is) {
@@ -125,13 +149,19 @@ impl Holdings {
 
 /// How often a module is used, if it is loaded.
 pub fn module_uses(name: &str) -> Option<i64> {
-    fs::read_to_string(format!("/sys/module/{name}/refcnt")).ok()?.trim().parse().ok()
+    fs::read_to_string(format!("/sys/module/{name}/refcnt"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// A number of `/proc/meminfo`, in KiB.
 pub fn meminfo(field: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let value = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':'))?;
+    let value = text
+        .lines()
+        .find_map(|l| l.strip_prefix(field)?.strip_prefix(':'))?;
     value.split_whitespace().next()?.parse().ok()
 }
 
@@ -148,7 +178,10 @@ pub struct Watch {
 impl Watch {
     /// Begins to watch.
     pub fn start() -> Self {
-        Self { log: KernelLog::from_now().ok(), before: Holdings::default() }
+        Self {
+            log: KernelLog::from_now().ok(),
+            before: Holdings::default(),
+        }
     }
 
     /// Notes what the system holds before a test.
@@ -173,7 +206,11 @@ impl Watch {
 
     /// What the kernel has reported since the last time.
     pub fn kernel_reports(&mut self) -> Vec<String> {
-        let lines = self.log.as_ref().map(KernelLog::new_lines).unwrap_or_default();
+        let lines = self
+            .log
+            .as_ref()
+            .map(KernelLog::new_lines)
+            .unwrap_or_default();
         let mut reports = Vec::new();
         let mut context = 0;
         for line in lines {

@@ -10,6 +10,7 @@ use crate::xen::{BareDomain, Kind};
 pub mod balloon;
 pub mod evtchn;
 pub mod gntdev;
+pub mod guests;
 pub mod hypercall_buffer;
 pub mod modules;
 pub mod privcmd;
@@ -17,13 +18,14 @@ pub mod toolstack;
 pub mod xenfs;
 
 /// All suites, in the order to run them: what unloads modules comes last.
-pub const ALL: [&Suite; 8] = [
+pub const ALL: [&Suite; 9] = [
     &privcmd::SUITE,
     &hypercall_buffer::SUITE,
     &evtchn::SUITE,
     &gntdev::SUITE,
     &balloon::SUITE,
     &xenfs::SUITE,
+    &guests::SUITE,
     &toolstack::SUITE,
     &modules::SUITE,
 ];
@@ -32,6 +34,15 @@ pub const ALL: [&Suite; 8] = [
 const SOON: Duration = Duration::from_secs(5);
 /// How long to wait for what must not happen.
 const NEVER: Duration = Duration::from_millis(200);
+
+/// A number of frames or rounds, smaller in a translated domain: there every frame that comes or goes changes the
+/// physical address space, and under emulation the IOMMU's answer to that takes milliseconds.
+fn scaled(count: usize) -> usize {
+    match crate::boot::kind() {
+        Some(Kind::Pvh) => (count / 8).max(2),
+        _ => count,
+    }
+}
 
 /// Makes a test of each kind of bare domain.
 fn each_kind(body: impl Fn(BareDomain) -> TestResult) -> TestResult {

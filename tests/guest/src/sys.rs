@@ -104,7 +104,9 @@ pub fn open(path: &str, flags: c_int) -> Result<OwnedFd> {
 /// (A pointer to nothing is fine: the kernel answers EFAULT.)
 pub unsafe fn ioctl(fd: &impl AsRawFd, request: u32, arg: usize) -> Result<i64> {
     // SAFETY: By the contract of this function.
-    Errno::check(i64::from(unsafe { libc::ioctl(fd.as_raw_fd(), u64::from(request), arg) }))
+    Errno::check(i64::from(unsafe {
+        libc::ioctl(fd.as_raw_fd(), u64::from(request), arg)
+    }))
 }
 
 /// Calls `ioctl(2)` with a structure that the request may read and write.
@@ -163,25 +165,53 @@ pub struct Mapping {
 
 impl Mapping {
     /// Calls `mmap(2)` at an address of the kernel's choice.
-    pub fn new(len: usize, prot: c_int, flags: c_int, fd: Option<RawFd>, offset: u64) -> Result<Self> {
+    pub fn new(
+        len: usize,
+        prot: c_int,
+        flags: c_int,
+        fd: Option<RawFd>,
+        offset: u64,
+    ) -> Result<Self> {
         // SAFETY: The address is the kernel's choice, so no mapping that is in use is replaced.
         let addr = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, prot, flags, fd.unwrap_or(-1), offset as i64)
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                prot,
+                flags,
+                fd.unwrap_or(-1),
+                offset as i64,
+            )
         };
         if addr == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        Ok(Self { addr: addr as usize, len })
+        Ok(Self {
+            addr: addr as usize,
+            len,
+        })
     }
 
     /// Fresh private memory, zeroed.
     pub fn anonymous(len: usize) -> Result<Self> {
-        Self::new(len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None, 0)
+        Self::new(
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            None,
+            0,
+        )
     }
 
     /// A shared, writable mapping of a file.
     pub fn shared(fd: &impl AsRawFd, len: usize, offset: u64) -> Result<Self> {
-        Self::new(len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, Some(fd.as_raw_fd()), offset)
+        Self::new(
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            Some(fd.as_raw_fd()),
+            offset,
+        )
     }
 
     /// The first address.
@@ -200,20 +230,31 @@ impl Mapping {
     }
 
     fn check(&self, offset: usize, size: usize) -> *mut u8 {
-        assert!(offset.checked_add(size).is_some_and(|end| end <= self.len), "outside the mapping");
+        assert!(
+            offset.checked_add(size).is_some_and(|end| end <= self.len),
+            "outside the mapping"
+        );
         (self.addr + offset) as *mut u8
     }
 
     /// Reads a value; the memory may be shared with others, so each call reads it anew.
     pub fn read_at<T: Plain>(&self, offset: usize) -> T {
         // SAFETY: In bounds by `check`; mapped while `self` lives; every bit pattern is valid.
-        unsafe { self.check(offset, size_of::<T>()).cast::<T>().read_volatile() }
+        unsafe {
+            self.check(offset, size_of::<T>())
+                .cast::<T>()
+                .read_volatile()
+        }
     }
 
     /// Writes a value.
     pub fn write_at<T: Plain>(&self, offset: usize, value: &T) {
         // SAFETY: As for `read_at`; no reference into the mapping is ever handed out.
-        unsafe { self.check(offset, size_of::<T>()).cast::<T>().write_volatile(*value) }
+        unsafe {
+            self.check(offset, size_of::<T>())
+                .cast::<T>()
+                .write_volatile(*value)
+        }
     }
 
     /// Fills the whole range with one byte.
@@ -255,7 +296,12 @@ impl Mapping {
     pub fn remap(&mut self, len: usize) -> Result<()> {
         // SAFETY: The old range is ours and no reference into it exists.
         let addr = unsafe {
-            libc::mremap(self.addr as *mut c_void, self.len, len, libc::MREMAP_MAYMOVE)
+            libc::mremap(
+                self.addr as *mut c_void,
+                self.len,
+                len,
+                libc::MREMAP_MAYMOVE,
+            )
         };
         self.moved(addr, len)
     }
@@ -305,7 +351,9 @@ impl Drop for Mapping {
 
 /// Whether the byte at an address can be read, asked of the kernel so that a bad address does no harm.
 pub fn probe(addr: usize) -> bool {
-    let Ok((_read, write)) = pipe() else { return false };
+    let Ok((_read, write)) = pipe() else {
+        return false;
+    };
     // SAFETY: The kernel checks the address; a bad one gives EFAULT.
     unsafe { libc::write(write.as_raw_fd(), addr as *const c_void, 1) == 1 }
 }
@@ -337,7 +385,10 @@ pub fn write(fd: &impl AsRawFd, buffer: &[u8]) -> Result<usize> {
 pub fn read_vectored(fd: &impl AsRawFd, buffers: &mut [&mut [u8]]) -> Result<usize> {
     let vectors: Vec<libc::iovec> = buffers
         .iter_mut()
-        .map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() })
+        .map(|b| libc::iovec {
+            iov_base: b.as_mut_ptr().cast(),
+            iov_len: b.len(),
+        })
         .collect();
     // SAFETY: Each vector describes a live buffer.
     let n = unsafe { libc::readv(fd.as_raw_fd(), vectors.as_ptr(), vectors.len() as c_int) };
@@ -348,7 +399,10 @@ pub fn read_vectored(fd: &impl AsRawFd, buffers: &mut [&mut [u8]]) -> Result<usi
 pub fn write_vectored(fd: &impl AsRawFd, buffers: &[&[u8]]) -> Result<usize> {
     let vectors: Vec<libc::iovec> = buffers
         .iter()
-        .map(|b| libc::iovec { iov_base: b.as_ptr().cast_mut().cast(), iov_len: b.len() })
+        .map(|b| libc::iovec {
+            iov_base: b.as_ptr().cast_mut().cast(),
+            iov_len: b.len(),
+        })
         .collect();
     // SAFETY: Each vector describes a live buffer, which writev only reads.
     let n = unsafe { libc::writev(fd.as_raw_fd(), vectors.as_ptr(), vectors.len() as c_int) };
@@ -358,7 +412,14 @@ pub fn write_vectored(fd: &impl AsRawFd, buffers: &[&[u8]]) -> Result<usize> {
 /// Reads `buffer.len()` bytes to or from a place, as `pread(2)`.
 pub fn read_at(fd: &impl AsRawFd, buffer: &mut [u8], offset: i64) -> Result<usize> {
     // SAFETY: The buffer is live and as long as said.
-    let n = unsafe { libc::pread(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
+    let n = unsafe {
+        libc::pread(
+            fd.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            offset,
+        )
+    };
     Errno::check(n as i64).map(|n| n as usize)
 }
 
@@ -391,7 +452,11 @@ pub fn keep_over_exec(fd: &impl AsRawFd) -> Result<()> {
 
 /// Polls one file for all events; what came, or 0 after the time.
 pub fn poll(fd: &impl AsRawFd, events: i16, timeout: Duration) -> Result<i16> {
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut entry = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
     // SAFETY: One live entry.
     Errno::check(unsafe { libc::poll(&mut entry, 1, timeout.as_millis() as c_int) })?;
     Ok(entry.revents)
@@ -412,8 +477,16 @@ pub fn signalfd(signal: c_int) -> Result<OwnedFd> {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, signal);
-        Errno::check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()))?;
-        let fd = Errno::check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        Errno::check(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            &set,
+            std::ptr::null_mut(),
+        ))?;
+        let fd = Errno::check(libc::signalfd(
+            -1,
+            &set,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ))?;
         Ok(OwnedFd::from_raw_fd(fd as RawFd))
     }
 }
@@ -442,7 +515,8 @@ impl Child {
         // so nothing of the parent is torn down twice.
         let pid = Errno::check(unsafe { libc::fork() })? as libc::pid_t;
         if pid == 0 {
-            let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
+            let status =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(101);
             // SAFETY: Ends this process.
             unsafe { libc::_exit(status) };
         }
@@ -533,7 +607,13 @@ pub fn mount(source: &str, target: &str, kind: &str) -> Result<()> {
     let (source, target, kind) = (c_string(source), c_string(target), c_string(kind));
     // SAFETY: All strings are NUL-terminated and live; there is no data.
     let result = unsafe {
-        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null())
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            0,
+            std::ptr::null(),
+        )
     };
     match Errno::check(result) {
         Err(Errno(libc::EBUSY)) => Ok(()),
@@ -554,7 +634,12 @@ pub fn load_module(path: &str, parameters: &str) -> Result<()> {
     let parameters = c_string(parameters);
     // SAFETY: The descriptor and the string are live.
     Errno::check(unsafe {
-        libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), 0)
+        libc::syscall(
+            libc::SYS_finit_module,
+            file.as_raw_fd(),
+            parameters.as_ptr(),
+            0,
+        )
     })
     .map(drop)
 }
@@ -563,7 +648,8 @@ pub fn load_module(path: &str, parameters: &str) -> Result<()> {
 pub fn unload_module(name: &str) -> Result<()> {
     let name = c_string(name);
     // SAFETY: The string is NUL-terminated and live.
-    Errno::check(unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) }).map(drop)
+    Errno::check(unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) })
+        .map(drop)
 }
 
 /// Turns the machine off. Returns only if the kernel refuses.
@@ -590,7 +676,10 @@ pub fn drop_capability(capability: u32) -> Result<()> {
         pid: i32,
     }
     const VERSION_3: u32 = 0x2008_0522;
-    let header = Header { version: VERSION_3, pid: 0 };
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
     let mut sets = [[0_u32; 3]; 2];
     // SAFETY: Header and data have the layout of version 3 of capget(2).
     Errno::check(unsafe { libc::syscall(libc::SYS_capget, &header, sets.as_mut_ptr()) })?;
@@ -608,7 +697,9 @@ pub fn kernel_release() -> String {
     unsafe {
         let mut name: libc::utsname = std::mem::zeroed();
         libc::uname(&mut name);
-        std::ffi::CStr::from_ptr(name.release.as_ptr()).to_string_lossy().into_owned()
+        std::ffi::CStr::from_ptr(name.release.as_ptr())
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -640,11 +731,18 @@ impl Epoll {
         // SAFETY: Takes only numbers.
         let fd = Errno::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: The descriptor was just given to us.
-        let epoll = Self { fd: unsafe { OwnedFd::from_raw_fd(fd as RawFd) } };
+        let epoll = Self {
+            fd: unsafe { OwnedFd::from_raw_fd(fd as RawFd) },
+        };
         let mut event = libc::epoll_event { events, u64: 0 };
         // SAFETY: The event is live for the call.
         Errno::check(unsafe {
-            libc::epoll_ctl(epoll.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, file.as_raw_fd(), &mut event)
+            libc::epoll_ctl(
+                epoll.fd.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                file.as_raw_fd(),
+                &mut event,
+            )
         })?;
         Ok(epoll)
     }
@@ -654,7 +752,12 @@ impl Epoll {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         // SAFETY: There is room for one event.
         let n = Errno::check(unsafe {
-            libc::epoll_wait(self.fd.as_raw_fd(), &mut event, 1, time.as_millis() as c_int)
+            libc::epoll_wait(
+                self.fd.as_raw_fd(),
+                &mut event,
+                1,
+                time.as_millis() as c_int,
+            )
         })?;
         Ok(if n > 0 { event.events } else { 0 })
     }
@@ -665,7 +768,12 @@ pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
     // SAFETY: The array has room for two descriptors.
     Errno::check(unsafe {
-        libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
+        libc::socketpair(
+            libc::AF_UNIX,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
+            0,
+            fds.as_mut_ptr(),
+        )
     })?;
     // SAFETY: Both descriptors were just given to us.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
@@ -675,7 +783,10 @@ pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
 fn with_message<R>(use_it: impl FnOnce(&mut libc::msghdr) -> R) -> R {
     let mut byte = 0_u8;
     let mut control = [0_u64; 4];
-    let mut part = libc::iovec { iov_base: std::ptr::from_mut(&mut byte).cast(), iov_len: 1 };
+    let mut part = libc::iovec {
+        iov_base: std::ptr::from_mut(&mut byte).cast(),
+        iov_len: 1,
+    };
     // SAFETY: All zeros is a message of nothing.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &mut part;
@@ -695,7 +806,9 @@ pub fn send_descriptor(socket: &impl AsRawFd, fd: &impl AsRawFd) -> Result<()> {
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
             (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as usize;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
+            libc::CMSG_DATA(header)
+                .cast::<RawFd>()
+                .write_unaligned(fd.as_raw_fd());
             Errno::check(libc::sendmsg(socket.as_raw_fd(), message, 0) as i64).map(drop)
         }
     })
@@ -711,7 +824,103 @@ pub fn receive_descriptor(socket: &impl AsRawFd) -> Result<OwnedFd> {
             if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
                 return Err(Errno(libc::EIO));
             }
-            Ok(OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()))
+            Ok(OwnedFd::from_raw_fd(
+                libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned(),
+            ))
         }
     })
+}
+
+/// Puts memory into a pipe with `vmsplice(2)`: the pipe holds the pages themselves, not a copy.
+pub fn splice_memory(
+    pipe: &impl AsRawFd,
+    memory: &Mapping,
+    offset: usize,
+    len: usize,
+) -> Result<usize> {
+    let part = libc::iovec {
+        iov_base: memory.check(offset, len).cast(),
+        iov_len: len,
+    };
+    // SAFETY: The vector describes a part of a live mapping, which may change while the pipe has it.
+    let n = unsafe { libc::vmsplice(pipe.as_raw_fd(), &part, 1, 0) };
+    Errno::check(n as i64).map(|n| n as usize)
+}
+
+/// Makes a file that has only memory behind it.
+pub fn memory_file(len: usize) -> Result<RawFd> {
+    // SAFETY: The name is NUL-terminated.
+    let fd = Errno::check(unsafe { libc::memfd_create(c"test".as_ptr(), libc::MFD_ALLOW_SEALING) })?
+        as RawFd;
+    // SAFETY: Takes only numbers.
+    Errno::check(unsafe { libc::ftruncate(fd, len as i64) })?;
+    Ok(fd)
+}
+
+/// Makes a dma-buf of fresh memory through `/dev/udmabuf`.
+pub fn udmabuf(len: usize) -> Result<OwnedFd> {
+    #[repr(C)]
+    struct Create {
+        memfd: u32,
+        flags: u32,
+        offset: u64,
+        size: u64,
+    }
+    const UDMABUF_CREATE: u32 = (1 << 30) | (24 << 16) | ((b'u' as u32) << 8) | 0x42;
+    let device = open("/dev/udmabuf", libc::O_RDWR)?;
+    let memfd = memory_file(len)?;
+    // SAFETY: Takes only numbers.
+    Errno::check(unsafe { libc::fcntl(memfd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) })?;
+    let create = Create {
+        memfd: memfd as u32,
+        flags: 1,
+        offset: 0,
+        size: len as u64,
+    };
+    // SAFETY: The argument is the structure of linux/udmabuf.h.
+    let fd = unsafe {
+        ioctl(
+            &device,
+            UDMABUF_CREATE,
+            std::ptr::from_ref(&create) as usize,
+        )
+    };
+    // SAFETY: Nothing else has this descriptor.
+    unsafe { libc::close(memfd) };
+    // SAFETY: The kernel just gave this descriptor to us.
+    fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Whether the kernel would write the page behind an address back to where it came from.
+pub fn page_is_dirty(addr: usize) -> Result<bool> {
+    const KPF_DIRTY: u64 = 1 << 4;
+    let word = |path: &str, index: u64| -> Result<u64> {
+        let file = open(path, libc::O_RDONLY)?;
+        let mut word = [0; 8];
+        read_at(&file, &mut word, index as i64 * 8)?;
+        Ok(u64::from_ne_bytes(word))
+    };
+    let frame = word("/proc/self/pagemap", (addr / PAGE) as u64)? & ((1 << 55) - 1);
+    Ok(word("/proc/kpageflags", frame)? & KPF_DIRTY != 0)
+}
+
+/// The magic number of the file system that a path is on.
+pub fn file_system_kind(path: &str) -> Result<i64> {
+    let path = c_string(path);
+    // SAFETY: statfs fills the structure.
+    unsafe {
+        let mut found: libc::statfs = std::mem::zeroed();
+        Errno::check(libc::statfs(path.as_ptr(), &mut found))?;
+        Ok(found.f_type)
+    }
+}
+
+/// Becomes another user, for good.
+pub fn become_user(id: u32) -> Result<()> {
+    // SAFETY: Takes only numbers.
+    unsafe {
+        Errno::check(libc::setgroups(0, std::ptr::null()))?;
+        Errno::check(libc::setresgid(id, id, id))?;
+        Errno::check(libc::setresuid(id, id, id)).map(drop)
+    }
 }

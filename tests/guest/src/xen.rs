@@ -69,7 +69,11 @@ impl Xen {
     /// Opens the devices.
     pub fn open() -> Result<Self> {
         let file = HypercallBuffer::open()?;
-        Ok(Self { privcmd: Privcmd::open()?, buffer: file.pages(BUFFER_PAGES)?, _file: file })
+        Ok(Self {
+            privcmd: Privcmd::open()?,
+            buffer: file.pages(BUFFER_PAGES)?,
+            _file: file,
+        })
     }
 
     /// The open privcmd.
@@ -101,7 +105,13 @@ impl Xen {
     }
 
     /// A memory operation on frames of a domain; gives the frames as Xen left them.
-    fn reserve(&self, command: u64, domid: u16, frames: &[u64], mem_flags: u32) -> Result<Vec<u64>> {
+    fn reserve(
+        &self,
+        command: u64,
+        domid: u16,
+        frames: &[u64],
+        mem_flags: u32,
+    ) -> Result<Vec<u64>> {
         let mut done = Vec::with_capacity(frames.len());
         for chunk in frames.chunks((BUFFER_PAGES - 1) * PAGE / 8) {
             for (i, frame) in chunk.iter().enumerate() {
@@ -135,6 +145,8 @@ impl Xen {
         };
         self.call(SYSCTL, None, &mut argument)?;
         let size = size_of::<domain::Info>();
-        Ok((0..argument.num_domains as usize).map(|i| self.buffer.read_at(DATA + i * size)).collect())
+        Ok((0..argument.num_domains as usize)
+            .map(|i| self.buffer.read_at(DATA + i * size))
+            .collect())
     }
 }

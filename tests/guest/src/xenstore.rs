@@ -24,7 +24,15 @@ pub struct Xenstore {
 impl Xenstore {
     /// Connects.
     pub fn open() -> Result<Self> {
-        Ok(Self { fd: sys::open("/dev/xen/xenbus", libc::O_RDWR)?, fired: false })
+        Self::open_path("/dev/xen/xenbus")
+    }
+
+    /// Connects through another file with the same operations.
+    pub fn open_path(path: &str) -> Result<Self> {
+        Ok(Self {
+            fd: sys::open(path, libc::O_RDWR)?,
+            fired: false,
+        })
     }
 
     /// The value of a key.
@@ -35,7 +43,8 @@ impl Xenstore {
 
     /// Sets a key.
     pub fn write(&mut self, path: &str, value: &str) -> Result<()> {
-        self.request(WRITE, &[path.as_bytes(), b"\0", value.as_bytes()]).map(drop)
+        self.request(WRITE, &[path.as_bytes(), b"\0", value.as_bytes()])
+            .map(drop)
     }
 
     /// Makes a key without a value.
@@ -50,7 +59,8 @@ impl Xenstore {
 
     /// Asks to be told when a key changes.
     pub fn watch(&mut self, path: &str) -> Result<()> {
-        self.request(WATCH, &[path.as_bytes(), b"\0", b"watch\0"]).map(drop)
+        self.request(WATCH, &[path.as_bytes(), b"\0", b"watch\0"])
+            .map(drop)
     }
 
     /// Waits until a watched key may have changed.
@@ -84,7 +94,8 @@ impl Xenstore {
     fn receive(&mut self) -> Result<Option<(u32, Vec<u8>)>> {
         let mut header = [0; 16];
         self.read_exactly(&mut header)?;
-        let word = |i: usize| u32::from_ne_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
+        let word =
+            |i: usize| u32::from_ne_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
         let mut body = vec![0; word(12) as usize];
         self.read_exactly(&mut body)?;
         if word(0) == WATCH_EVENT {

@@ -156,22 +156,28 @@ pub const COPY_DEST_GREF: u16 = 2;
 
 /// Status of a grant operation: done.
 pub const GNTST_OKAY: i16 = 0;
+/// Status of a grant operation: not possible, as when the grant does not permit it.
+pub const GNTST_GENERAL_ERROR: i16 = -1;
 /// Status of a grant operation: no such domain.
 pub const GNTST_BAD_DOMAIN: i16 = -2;
 /// Status of a grant operation: no such reference.
 pub const GNTST_BAD_GNTREF: i16 = -3;
-/// Status of a grant operation: the grant does not permit it.
-pub const GNTST_PERMISSION_DENIED: i16 = -8;
 
 impl CopyEnd {
     /// The end is memory of this program.
     pub fn local(addr: usize) -> Self {
         let addr = addr as u64;
-        Self { low: addr as u32, high: [(addr >> 32) as u16, (addr >> 48) as u16] }
+        Self {
+            low: addr as u32,
+            high: [(addr >> 32) as u16, (addr >> 48) as u16],
+        }
     }
 
     /// The end is a grant of another domain.
     pub fn grant(domid: super::DomId, reference: u32, offset: u16) -> Self {
-        Self { low: reference, high: [offset, domid] }
+        Self {
+            low: reference,
+            high: [offset, domid],
+        }
     }
 }

@@ -33,7 +33,10 @@ impl Evtchn {
 
     /// Binds to another domain's unbound port.
     pub fn bind_interdomain(&self, remote_domain: u32, remote_port: Port) -> Result<Port> {
-        let mut bind = abi::BindInterdomain { remote_domain, remote_port };
+        let mut bind = abi::BindInterdomain {
+            remote_domain,
+            remote_port,
+        };
         sys::ioctl_struct(self, abi::BIND_INTERDOMAIN, &mut bind).map(|port| port as Port)
     }
 
@@ -96,9 +99,9 @@ impl Evtchn {
         Ok(port)
     }
 
-    /// Takes and unmasks all that is pending.
+    /// Takes and unmasks all that is pending, or on its way.
     pub fn drain(&self) -> Result<()> {
-        while self.wait(Duration::ZERO)? {
+        while self.wait(Duration::from_millis(50))? {
             let ports = self.read(1024)?;
             self.unmask(&ports)?;
         }
@@ -112,11 +115,8 @@ impl Evtchn {
         let near = self.bind_unbound(0)?;
         let far = self.bind_interdomain(0, near)?;
         // Binding marks the new end pending, lest an event sent before be lost.
-        while self.wait(Duration::from_millis(100))? {
-            if self.next(Duration::ZERO)? == far {
-                break;
-            }
-        }
+        let first = |port: &Port| *port == far;
+        while self.wait(Duration::from_secs(1))? && !first(&self.next(Duration::ZERO)?) {}
         Ok((near, far))
     }
 
@@ -128,7 +128,10 @@ impl Evtchn {
 
 /// Ports as a read gives them.
 pub fn ports(bytes: &[u8]) -> Vec<Port> {
-    bytes.chunks_exact(4).map(|c| Port::from_ne_bytes([c[0], c[1], c[2], c[3]])).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|c| Port::from_ne_bytes([c[0], c[1], c[2], c[3]]))
+        .collect()
 }
 
 /// Ports as a write takes them.

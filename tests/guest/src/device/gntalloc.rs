@@ -33,20 +33,38 @@ impl Gntalloc {
         let header = size_of::<abi::AllocGref>();
         let argument = Mapping::anonymous((header + count * 4).next_multiple_of(PAGE))?;
         let flags = if writable { abi::WRITABLE } else { 0 };
-        argument.write_at(0, &abi::AllocGref { domid, flags, count: count as u32, index: 0 });
+        argument.write_at(
+            0,
+            &abi::AllocGref {
+                domid,
+                flags,
+                count: count as u32,
+                index: 0,
+            },
+        );
         // SAFETY: The argument has room for as many references as it asks for.
         unsafe { sys::ioctl(self, abi::ALLOC_GREF, argument.addr()) }?;
         let index = argument.read_at::<abi::AllocGref>(0).index;
-        let references = (0..count).map(|i| argument.read_at(header + i * 4)).collect();
+        let references = (0..count)
+            .map(|i| argument.read_at(header + i * 4))
+            .collect();
         let memory = Mapping::shared(self, count * PAGE, index)?;
-        Ok(Granted { index, references, memory })
+        Ok(Granted {
+            index,
+            references,
+            memory,
+        })
     }
 
     /// Ends grants; the kernel keeps pages that are still in use until they are not.
     pub fn revoke(&self, granted: Granted) -> Result<()> {
         let count = granted.references.len() as u32;
         drop(granted.memory);
-        let mut argument = abi::DeallocGref { index: granted.index, count, ..Plain::zeroed() };
+        let mut argument = abi::DeallocGref {
+            index: granted.index,
+            count,
+            ..Plain::zeroed()
+        };
         sys::ioctl_struct(self, abi::DEALLOC_GREF, &mut argument).map(drop)
     }
 }

@@ -19,8 +19,13 @@ device_file!(Gntdev, "/dev/xen/gntdev");
 impl Gntdev {
     /// Makes a map of one domain's grants; gives the offset to mmap.
     pub fn map(&self, domid: DomId, references: &[u32]) -> Result<u64> {
-        let refs: Vec<_> =
-            references.iter().map(|&reference| abi::GrantRef { domid: domid.into(), reference }).collect();
+        let refs: Vec<_> = references
+            .iter()
+            .map(|&reference| abi::GrantRef {
+                domid: domid.into(),
+                reference,
+            })
+            .collect();
         self.map_refs(refs.len() as u32, &refs)
     }
 
@@ -29,7 +34,14 @@ impl Gntdev {
         let header = size_of::<abi::MapGrantRef>();
         let size = header + refs.len().max(1) * size_of::<abi::GrantRef>();
         let argument = Mapping::anonymous(size.next_multiple_of(PAGE))?;
-        argument.write_at(0, &abi::MapGrantRef { count, pad: 0, index: u64::MAX });
+        argument.write_at(
+            0,
+            &abi::MapGrantRef {
+                count,
+                pad: 0,
+                index: u64::MAX,
+            },
+        );
         for (i, reference) in refs.iter().enumerate() {
             argument.write_at(header + i * size_of::<abi::GrantRef>(), reference);
         }
@@ -41,7 +53,11 @@ impl Gntdev {
 
     /// Forgets a map.
     pub fn unmap(&self, index: u64, count: u32) -> Result<()> {
-        let mut argument = abi::UnmapGrantRef { index, count, pad: 0 };
+        let mut argument = abi::UnmapGrantRef {
+            index,
+            count,
+            pad: 0,
+        };
         sys::ioctl_struct(self, abi::UNMAP_GRANT_REF, &mut argument).map(drop)
     }
 
@@ -52,7 +68,13 @@ impl Gntdev {
 
     /// Maps grants readable into memory.
     pub fn mmap_read_only(&self, index: u64, count: usize) -> Result<Mapping> {
-        Mapping::new(count * PAGE, libc::PROT_READ, libc::MAP_SHARED, Some(self.as_raw_fd()), index)
+        Mapping::new(
+            count * PAGE,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            Some(self.as_raw_fd()),
+            index,
+        )
     }
 
     /// Makes a map and maps it: (offset, memory).
@@ -64,14 +86,21 @@ impl Gntdev {
 
     /// The map behind an address: (offset, number of grants).
     pub fn offset_of(&self, vaddr: usize) -> Result<(u64, u32)> {
-        let mut argument = abi::GetOffsetForVaddr { vaddr: vaddr as u64, ..Plain::zeroed() };
+        let mut argument = abi::GetOffsetForVaddr {
+            vaddr: vaddr as u64,
+            ..Plain::zeroed()
+        };
         sys::ioctl_struct(self, abi::GET_OFFSET_FOR_VADDR, &mut argument)?;
         Ok((argument.offset, argument.count))
     }
 
     /// Says what to do when a map goes.
     pub fn notify_unmap(&self, index: u64, action: u32, port: u32) -> Result<()> {
-        let mut argument = abi::UnmapNotify { index, action, event_channel_port: port };
+        let mut argument = abi::UnmapNotify {
+            index,
+            action,
+            event_channel_port: port,
+        };
         sys::ioctl_struct(self, abi::SET_UNMAP_NOTIFY, &mut argument).map(drop)
     }
 

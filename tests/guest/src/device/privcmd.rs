@@ -67,7 +67,13 @@ impl Privcmd {
     }
 
     /// Maps frames; each has its own error.
-    pub fn mmap_batch(&self, dom: DomId, addr: usize, frames: &[u64], errors: &mut [i32]) -> Result<()> {
+    pub fn mmap_batch(
+        &self,
+        dom: DomId,
+        addr: usize,
+        frames: &[u64],
+        errors: &mut [i32],
+    ) -> Result<()> {
         assert_eq!(frames.len(), errors.len());
         let mut argument = abi::MmapBatchV2 {
             num: frames.len() as u32,
@@ -93,15 +99,25 @@ impl Privcmd {
 
     /// Makes a device-model operation of buffers.
     pub fn dm_op(&self, dom: DomId, buffers: &[abi::DmOpBuf]) -> Result<i64> {
-        let mut argument =
-            abi::DmOp { dom, num: buffers.len() as u16, pad: 0, ubufs: buffers.as_ptr() as u64 };
+        let mut argument = abi::DmOp {
+            dom,
+            num: buffers.len() as u16,
+            pad: 0,
+            ubufs: buffers.as_ptr() as u64,
+        };
         sys::ioctl_struct(self, abi::DM_OP, &mut argument)
     }
 
     /// Makes a device-model operation of one structure, which it may change.
     pub fn dm_op_struct<T: Plain>(&self, dom: DomId, operation: &mut T) -> Result<i64> {
         let uptr = std::ptr::from_mut(operation) as u64;
-        self.dm_op(dom, &[abi::DmOpBuf { uptr, size: size_of::<T>() as u64 }])
+        self.dm_op(
+            dom,
+            &[abi::DmOpBuf {
+                uptr,
+                size: size_of::<T>() as u64,
+            }],
+        )
     }
 
     /// Narrows the file to a domain.
@@ -118,7 +134,13 @@ impl Privcmd {
     }
 
     /// Maps frames of a resource to an address.
-    pub fn map_resource_at(&self, resource: Resource, first: u32, frames: u64, addr: usize) -> Result<()> {
+    pub fn map_resource_at(
+        &self,
+        resource: Resource,
+        first: u32,
+        frames: u64,
+        addr: usize,
+    ) -> Result<()> {
         let mut argument = resource_argument(resource, first, frames, addr as u64);
         sys::ioctl_struct(self, abi::MMAP_RESOURCE, &mut argument).map(drop)
     }
@@ -131,7 +153,13 @@ impl Privcmd {
     }
 
     /// Ties an eventfd to a device-model operation.
-    pub fn irqfd(&self, dom: DomId, eventfd: &impl AsRawFd, operation: &[u8], flags: u32) -> Result<()> {
+    pub fn irqfd(
+        &self,
+        dom: DomId,
+        eventfd: &impl AsRawFd,
+        operation: &[u8],
+        flags: u32,
+    ) -> Result<()> {
         let mut argument = abi::Irqfd {
             dm_op: operation.as_ptr() as u64,
             size: operation.len() as u32,
@@ -159,5 +187,13 @@ impl Privcmd {
 
 fn resource_argument(resource: Resource, idx: u32, num: u64, addr: u64) -> abi::MmapResource {
     let Resource { dom, kind, id } = resource;
-    abi::MmapResource { dom, pad: 0, kind, id, idx, num, addr }
+    abi::MmapResource {
+        dom,
+        pad: 0,
+        kind,
+        id,
+        idx,
+        num,
+        addr,
+    }
 }

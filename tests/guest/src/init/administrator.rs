@@ -39,11 +39,15 @@ fn show(command: &[&str]) -> Result<(), String> {
         .stdin(Stdio::from(input))
         .status()
         .map_err(|e| format!("{program}: {e}"))?;
-    status.success().then_some(()).ok_or_else(|| format!("{program}: {status}"))
+    status
+        .success()
+        .then_some(())
+        .ok_or_else(|| format!("{program}: {status}"))
 }
 
 fn guest(kind: Kind) -> Result<(), String> {
-    let guest = Guest::new(kind).command("echo,hello,from,the,guest;,cat,/sys/hypervisor/guest_type;,uptime");
+    let guest = Guest::new(kind)
+        .command("echo,hello,from,the,guest;,cat,/sys/hypervisor/guest_type;,uptime");
     let configuration = guest.write_configuration().map_err(|e| e.to_string())?;
     show(&["cat", &configuration])?;
     show(&["xl", "create", "-c", &configuration])?;
@@ -83,7 +87,11 @@ fn only(drivers: Drivers) -> Result<(), String> {
         crate::ktap::line(format_args!(
             "{}: {}",
             module.name,
-            if ours { "built outside the kernel" } else { "the kernel's own" }
+            if ours {
+                "built outside the kernel"
+            } else {
+                "the kernel's own"
+            }
         ));
         if ours != (drivers == Drivers::Rust) {
             return Err(format!("{} is not of the drivers asked for", module.name));
@@ -95,10 +103,17 @@ fn only(drivers: Drivers) -> Result<(), String> {
 /// What was loaded from where and what it did.
 fn table(drivers: Drivers) {
     say("modules");
-    crate::ktap::line(format_args!("{:12} {:>6}  {:52} serves", "module", "calls", "loaded from"));
+    crate::ktap::line(format_args!(
+        "{:12} {:>6}  {:52} serves",
+        "module", "calls", "loaded from"
+    ));
     for module in drivers::of(drivers) {
         let calls = drivers::calls(module).map_or_else(|| "-".into(), |n| n.to_string());
-        let file = if module.is_loaded() { module.file(drivers) } else { "(not loaded)".into() };
+        let file = if module.is_loaded() {
+            module.file(drivers)
+        } else {
+            "(not loaded)".into()
+        };
         crate::ktap::line(format_args!(
             "{:12} {calls:>6}  {file:52} {}",
             module.name,

@@ -18,7 +18,11 @@ const KUNIT_RESULTS: &str = "/sys/kernel/debug/kunit";
 pub fn run(words: &Words) -> Counts {
     let drivers = words.drivers();
     line("KTAP version 1");
-    line(format_args!("# {} domain, Linux {}, {drivers:?} drivers", kind_name(), sys::kernel_release()));
+    line(format_args!(
+        "# {} domain, Linux {}, {drivers:?} drivers",
+        kind_name(),
+        sys::kernel_release()
+    ));
     line(format_args!("1..{}", 2 + suite::ALL.len()));
     let mut report = Report::default();
     report.entry("setup", set_up(drivers));
@@ -82,10 +86,16 @@ impl Nested {
 fn set_up(drivers: Drivers) -> Counts {
     let mut steps: Vec<(String, Result<(), String>)> = Vec::new();
     for module in drivers::of(drivers) {
-        steps.push((format!("load_{}", module.kernel_name()), module.load(drivers)));
+        steps.push((
+            format!("load_{}", module.kernel_name()),
+            module.load(drivers),
+        ));
     }
     steps.push(("load_xen_gntalloc".into(), drivers::load_gntalloc()));
-    steps.push(("mount_xenfs".into(), sys::mount("none", "/proc/xen", "xenfs").map_err(|e| e.to_string())));
+    steps.push((
+        "mount_xenfs".into(),
+        sys::mount("none", "/proc/xen", "xenfs").map_err(|e| e.to_string()),
+    ));
     steps.push(("start_daemons".into(), daemons::start(|_| {})));
     let mut nested = Nested::begin("setup");
     nested.line(&format!("1..{}", steps.len()));
@@ -103,7 +113,9 @@ fn set_up(drivers: Drivers) -> Counts {
 
 fn kunit_suites() -> BTreeSet<String> {
     let entries = fs::read_dir(KUNIT_RESULTS).into_iter().flatten().flatten();
-    entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Loads the KUnit module and passes on what its suites found.
@@ -112,7 +124,10 @@ fn kunit() -> Counts {
     let before = kunit_suites();
     let loaded = drivers::modprobe(&[KUNIT_MODULE]);
     let suites: Vec<String> = kunit_suites().difference(&before).cloned().collect();
-    let found = fs::exists(format!("/lib/modules/{}/updates/{KUNIT_MODULE}.ko", sys::kernel_release()));
+    let found = fs::exists(format!(
+        "/lib/modules/{}/updates/{KUNIT_MODULE}.ko",
+        sys::kernel_release()
+    ));
     match loaded {
         Err(error) if found.unwrap_or(false) => {
             nested.line("1..1");
@@ -129,9 +144,12 @@ fn kunit() -> Counts {
     }
     nested.line(&format!("1..{}", suites.len()));
     for suite in &suites {
-        let text = fs::read_to_string(format!("{KUNIT_RESULTS}/{suite}/results")).unwrap_or_default();
+        let text =
+            fs::read_to_string(format!("{KUNIT_RESULTS}/{suite}/results")).unwrap_or_default();
         // The kernel's file begins with a plan of one of its own.
-        text.lines().filter(|l| !l.starts_with("KTAP") && !l.starts_with("1..")).for_each(|l| nested.line(l));
+        text.lines()
+            .filter(|l| !l.starts_with("KTAP") && !l.starts_with("1.."))
+            .for_each(|l| nested.line(l));
     }
     nested.end()
 }

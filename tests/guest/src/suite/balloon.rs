@@ -1,6 +1,428 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use crate::ktap::Suite;
+//! The balloon's files in sysfs.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::device::Privcmd;
+use crate::ktap::{check, equal, fail, skip, Suite, Test, TestResult};
+use crate::sys::{self, Child, Exit, Mapping, PAGE};
+use crate::xen::{BareDomain, Kind, Xen};
+use crate::xenstore::Xenstore;
 
 /// The suite.
-pub const SUITE: Suite = Suite { name: "balloon", tests: &[] };
+pub const SUITE: Suite = Suite {
+    name: "balloon",
+    tests: &[
+        Test::new("attributes", attributes),
+        Test::new("units_agree", units_agree),
+        Test::new("target_kb", target_kb),
+        Test::new("target_suffixes", target_suffixes),
+        Test::new("target_of_xenstore", target_of_xenstore),
+        Test::new("refuses_bad_numbers", refuses_bad_numbers)
+            .differs_in_c("takes what it can make of it"),
+        Test::new("refuses_suffix_on_kb", refuses_suffix_on_kb)
+            .differs_in_c("ignores what follows the number"),
+        Test::new("refuses_under_floor", refuses_under_floor).breaks_c("takes all memory away"),
+        Test::new("floor_is_an_attribute", floor_is_an_attribute).breaks_c("has none"),
+        Test::new("refuses_zero_delay", refuses_zero_delay).breaks_c("spins"),
+        Test::new("retries_are_numbers", retries_are_numbers),
+        Test::new("scrub_pages", scrub_pages),
+        Test::new("scrubs", scrubs).seconds(240),
+        Test::new("needs_capability", needs_capability),
+        Test::new("back_and_forth", back_and_forth).seconds(240),
+    ],
+};
+
+const ROOT: &str = "/sys/devices/system/xen_memory/xen_memory0";
+/// Long enough for the balloon to move by a few MiB, wherever.
+const MOVED: Duration = Duration::from_secs(60);
+const MIB: u64 = 1024;
+
+fn path(name: &str) -> String {
+    format!("{ROOT}/{name}")
+}
+
+/// Leaves the test where there is no such interface.
+fn present() -> TestResult {
+    match fs::exists(ROOT)? {
+        true => Ok(()),
+        false => skip("this kernel has no such interface"),
+    }
+}
+
+fn text(name: &str) -> TestResult<String> {
+    Ok(fs::read_to_string(path(name))?)
+}
+
+/// A number as the file has it: decimal, and one newline.
+fn number(name: &str) -> TestResult<u64> {
+    let text = text(name)?;
+    match text.strip_suffix('\n').and_then(|t| t.parse().ok()) {
+        Some(value) => Ok(value),
+        None => fail(format_args!("{name} is not a decimal number: {text:?}")),
+    }
+}
+
+fn write(name: &str, value: &str) -> sys::Result<()> {
+    let file = sys::open(&path(name), libc::O_WRONLY)?;
+    sys::write(&file, value.as_bytes()).map(drop)
+}
+
+/// The memory that Xen says this domain has, in KiB.
+fn held() -> TestResult<u64> {
+    Ok(Xen::open()?.domain_info(0)?.tot_pages * 4)
+}
+
+/// Waits until the domain's memory follows the target.
+fn reached(target: u64) -> TestResult {
+    sys::eventually(MOVED, || {
+        number("info/current_kb").is_ok_and(|current| current == target)
+    });
+    equal(number("info/current_kb")?, target, "KiB reached")
+}
+
+/// Puts the target back when dropped, and waits until it is reached.
+struct Restore(u64);
+
+impl Restore {
+    fn new() -> TestResult<Self> {
+        present()?;
+        Ok(Self(number("target_kb")?))
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let _ = write("target_kb", &self.0.to_string());
+        let _ = reached(self.0);
+    }
+}
+
+fn attributes() -> TestResult {
+    present()?;
+    for (name, mode) in [
+        ("target_kb", 0o644),
+        ("target", 0o644),
+        ("schedule_delay", 0o444),
+        ("max_schedule_delay", 0o644),
+        ("retry_count", 0o444),
+        ("max_retry_count", 0o644),
+        ("scrub_pages", 0o644),
+        ("info/current_kb", 0o444),
+        ("info/low_kb", 0o444),
+        ("info/high_kb", 0o444),
+    ] {
+        let found = fs::metadata(path(name))?.permissions().mode() & 0o7777;
+        equal(found, mode, format_args!("the mode of {name}"))?;
+        number(name)?;
+    }
+    Ok(())
+}
+
+fn units_agree() -> TestResult {
+    present()?;
+    equal(
+        number("target")?,
+        number("target_kb")? * 1024,
+        "the target in bytes",
+    )?;
+    let (current, held) = (number("info/current_kb")?, held()?);
+    // Xen counts a few pages that the kernel does not, and the other way round.
+    check(
+        current.abs_diff(held) < 16 * MIB,
+        format_args!("{current} KiB here, {held} KiB in Xen"),
+    )
+}
+
+fn target_kb() -> TestResult {
+    let restore = Restore::new()?;
+    let (start, held_before) = (restore.0, held()?);
+    let lower = start - 16 * MIB;
+    write("target_kb", &format!("{lower}\n"))?;
+    equal(number("target_kb")?, lower, "the target as it is read back")?;
+    reached(lower)?;
+    let given = held_before.saturating_sub(held()?);
+    equal(given, 16 * MIB, "KiB that Xen got")?;
+    drop(restore);
+    equal(
+        held()?,
+        held_before,
+        "KiB that Xen says are held in the end",
+    )
+}
+
+fn target_suffixes() -> TestResult {
+    let restore = Restore::new()?;
+    let mib = restore.0 / MIB - 8;
+    for value in [
+        format!("{mib}M"),
+        format!("{}K", mib * 1024),
+        format!("{}", mib << 20),
+        format!("{mib}M\n"),
+    ] {
+        write("target", &value)?;
+        equal(
+            number("target_kb")?,
+            mib * MIB,
+            format_args!("the target in KiB after {value:?}"),
+        )?;
+        write("target", &format!("{}", restore.0 * 1024))?;
+    }
+    Ok(())
+}
+
+fn target_of_xenstore() -> TestResult {
+    let restore = Restore::new()?;
+    let mut store = Xenstore::open()?;
+    let lower = restore.0 - 8 * MIB;
+    store.write("memory/target", &lower.to_string())?;
+    let follows = sys::eventually(MOVED, || number("target_kb").is_ok_and(|t| t == lower));
+    check(
+        follows,
+        format_args!("the target is {}, not {lower}", number("target_kb")?),
+    )?;
+    reached(lower)?;
+    store.write("memory/target", &restore.0.to_string())?;
+    check(
+        sys::eventually(MOVED, || number("target_kb").is_ok_and(|t| t == restore.0)),
+        "the target does not go back",
+    )?;
+    // What is no number changes nothing.
+    for bad in ["", "much", "-1", "12x"] {
+        store.write("memory/target", bad)?;
+    }
+    std::thread::sleep(super::NEVER);
+    equal(
+        number("target_kb")?,
+        restore.0,
+        "the target after bad ones in xenstore",
+    )?;
+    store.write("memory/target", &restore.0.to_string())?;
+    Ok(())
+}
+
+/// A file refuses a text, and its value stays.
+fn refuses(name: &str, value: &str) -> TestResult {
+    let before = text(name)?;
+    let result = write(name, value);
+    let after = text(name)?;
+    let refused = matches!(result, Err(sys::Errno(libc::EINVAL | libc::ERANGE)));
+    check(refused, format_args!("{name} gave {result:?} to {value:?}"))?;
+    equal(after, before, format_args!("{name} after {value:?}"))
+}
+
+fn refuses_bad_numbers() -> TestResult {
+    let restore = Restore::new()?;
+    let good = restore.0;
+    for name in [
+        "target_kb",
+        "target",
+        "max_schedule_delay",
+        "max_retry_count",
+    ] {
+        for value in [
+            "\n",
+            " ",
+            "x",
+            "-1",
+            "99999999999999999999",
+            "18446744073709551616",
+            &format!("{good} "),
+            &format!("{good} 1"),
+            &format!("{good}x"),
+            &format!("{good}\n\n"),
+            &format!("{good}\0"),
+            &format!("{good}\n1"),
+        ] {
+            refuses(name, value)?;
+        }
+    }
+    for value in [
+        "1MM",
+        "M",
+        "1Q",
+        "1 M",
+        "99999999999999999G",
+        "18446744073709551615K",
+    ] {
+        refuses("target", value)?;
+    }
+    // More than any machine has.
+    refuses("target_kb", "18446744073709551615")?;
+    refuses("target_kb", "18014398509481985")
+}
+
+fn refuses_suffix_on_kb() -> TestResult {
+    let restore = Restore::new()?;
+    refuses("target_kb", &format!("{}K", restore.0))?;
+    refuses("target_kb", &format!("{}M", restore.0 / 1024))
+}
+
+fn refuses_under_floor() -> TestResult {
+    let _restore = Restore::new()?;
+    for value in ["0", "1", "4", "1024"] {
+        let before = text("target_kb")?;
+        equal(
+            write("target_kb", value),
+            Err(sys::Errno(libc::ERANGE)),
+            format_args!("the answer to {value}"),
+        )?;
+        equal(text("target_kb")?, before, "the target afterwards")?;
+        equal(
+            write("target", value),
+            Err(sys::Errno(libc::ERANGE)),
+            format_args!("the answer to {value} bytes"),
+        )?;
+    }
+    Ok(())
+}
+
+/// The attribute that says how little is enough.
+fn floor() -> TestResult<String> {
+    for entry in fs::read_dir(ROOT)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.contains("floor") || name.starts_with("min") {
+            return Ok(name);
+        }
+    }
+    fail("no attribute tells the floor")
+}
+
+fn floor_is_an_attribute() -> TestResult {
+    let restore = Restore::new()?;
+    let name = floor()?;
+    let before = number(&name)?;
+    check(
+        before > 0 && before < restore.0,
+        format_args!("a floor of {before} KiB"),
+    )?;
+    let raised = restore.0 - 4 * MIB;
+    write(&name, &raised.to_string())?;
+    let result = write("target_kb", &(raised - MIB).to_string());
+    write(&name, &before.to_string())?;
+    equal(number(&name)?, before, "the floor")?;
+    equal(
+        result,
+        Err(sys::Errno(libc::ERANGE)),
+        "the answer to a target under the raised floor",
+    )?;
+    refuses(&name, "much")
+}
+
+fn refuses_zero_delay() -> TestResult {
+    present()?;
+    let before = text("max_schedule_delay")?;
+    equal(
+        write("max_schedule_delay", "0"),
+        Err(sys::Errno(libc::ERANGE)),
+        "the answer to a delay of nothing",
+    )?;
+    equal(text("max_schedule_delay")?, before, "the delay afterwards")
+}
+
+fn retries_are_numbers() -> TestResult {
+    present()?;
+    for name in ["max_schedule_delay", "max_retry_count"] {
+        let before = number(name)?;
+        write(name, &format!("{}\n", before + 7))?;
+        equal(number(name)?, before + 7, name)?;
+        write(name, &before.to_string())?;
+    }
+    for name in ["schedule_delay", "retry_count", "info/current_kb"] {
+        check(
+            write(name, "1").is_err() || text(name)? != "1\n",
+            format_args!("{name} can be written"),
+        )?;
+    }
+    Ok(())
+}
+
+fn scrub_pages() -> TestResult {
+    present()?;
+    equal(
+        text("scrub_pages")?.as_str(),
+        "1\n",
+        "whether pages are scrubbed at first",
+    )?;
+    write("scrub_pages", "0")?;
+    equal(
+        text("scrub_pages")?.as_str(),
+        "0\n",
+        "whether pages are scrubbed",
+    )?;
+    write("scrub_pages", "1\n")?;
+    equal(
+        text("scrub_pages")?.as_str(),
+        "1\n",
+        "whether pages are scrubbed",
+    )
+}
+
+/// Fills memory, gives it to Xen, takes Xen's free memory, and looks for what was in it.
+fn scrubs() -> TestResult {
+    const SECRET: u64 = 0x5ec7_e75e_c7e7_5ec7;
+    let restore = Restore::new()?;
+    let amount = 32 * MIB;
+    let filler = Child::fork(|| {
+        let Ok(memory) = Mapping::anonymous((amount * 1024 * 3 / 2) as usize) else {
+            return 1;
+        };
+        (0..memory.len())
+            .step_by(8)
+            .for_each(|offset| memory.write_at(offset, &SECRET));
+        0
+    })?;
+    equal(filler.wait(), Exit::Status(0), "whether memory was filled")?;
+    let target = restore.0 - amount;
+    write("target_kb", &target.to_string())?;
+    reached(target)?;
+    let domain = BareDomain::new(Kind::Pv)?;
+    let file = Privcmd::open()?;
+    // What Xen got last it gives first.
+    let frames = domain.populate((amount / 4) as usize)?;
+    for chunk in frames.chunks(super::scaled(2048)).take(super::scaled(8)) {
+        let memory = file.map_frames(domain.id(), chunk)?;
+        let found = (0..chunk.len()).find(|i| memory.read_at::<u64>(i * PAGE + 512) == SECRET);
+        check(found.is_none(), "a page left this domain with its contents")?;
+    }
+    Ok(())
+}
+
+fn needs_capability() -> TestResult {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let restore = Restore::new()?;
+    let child = Child::fork(|| {
+        if sys::drop_capability(CAP_SYS_ADMIN).is_err() {
+            return 100;
+        }
+        let same = restore.0.to_string();
+        i32::from(write("target_kb", &same) != Err(sys::Errno(libc::EPERM)))
+            + 2 * i32::from(write("target", &same) != Err(sys::Errno(libc::EPERM)))
+    })?;
+    equal(
+        child.wait(),
+        Exit::Status(0),
+        "what one without the capability could do",
+    )
+}
+
+fn back_and_forth() -> TestResult {
+    let restore = Restore::new()?;
+    let held_before = held()?;
+    for i in 1..=super::scaled(16) as u64 {
+        // Changed again before it is reached, now and then.
+        write("target_kb", &(restore.0 - (i % 5) * 2 * MIB).to_string())?;
+        if i % 3 == 0 {
+            reached(restore.0 - (i % 5) * 2 * MIB)?;
+        }
+    }
+    drop(restore);
+    equal(
+        held()?,
+        held_before,
+        "KiB that Xen says are held in the end",
+    )
+}

@@ -1,6 +1,229 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use crate::ktap::Suite;
+//! The modules: whose they are, loading and unloading. It ends the daemons, so it comes last.
+
+use std::fs;
+
+use super::SOON;
+use crate::boot::{Drivers, Words};
+use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
+use crate::drivers::{self, Module, MODULES};
+use crate::ktap::{check, equal, fail, skip, OrFail, Suite, Test, TestResult};
+use crate::resources::meminfo;
+use crate::sys::{self, Errno};
+use crate::xen::XEN_VERSION;
+use crate::{boot, daemons};
 
 /// The suite.
-pub const SUITE: Suite = Suite { name: "modules", tests: &[] };
+pub const SUITE: Suite = Suite {
+    name: "modules",
+    tests: &[
+        Test::new("whose", whose),
+        Test::new("loaded_twice", loaded_twice),
+        Test::new("in_use", in_use).unwatched(),
+        Test::new("daemons_let_go", daemons_let_go).unwatched(),
+        Test::new("unload", unload).unwatched(),
+        Test::new("reload", reload).unwatched(),
+        Test::new("in_use_by_a_range", in_use_by_a_range).unwatched(),
+        Test::new("autoload", autoload).unwatched(),
+        Test::new("mixed_with_c", mixed_with_c).unwatched(),
+    ],
+};
+
+fn drivers_here() -> Drivers {
+    Words::read().drivers()
+}
+
+fn of_here() -> impl DoubleEndedIterator<Item = &'static Module> {
+    let loaded: Vec<_> = drivers::of(drivers_here()).collect();
+    loaded.into_iter()
+}
+
+fn load(module: &Module, drivers: Drivers) -> TestResult {
+    module.load(drivers).or_fail()
+}
+
+/// Unloads what is loaded, those that others use last.
+fn unload_all() -> TestResult {
+    let _ = sys::unmount("/proc/xen");
+    for module in MODULES.iter().rev().filter(|m| m.is_loaded()) {
+        let mut result = Ok(());
+        sys::eventually(SOON, || {
+            result = sys::unload_module(&module.kernel_name());
+            result.is_ok()
+        });
+        if let Err(error) = result {
+            return fail(format_args!("unloading {}: {error}", module.name));
+        }
+    }
+    Ok(())
+}
+
+fn load_all(drivers: Drivers) -> TestResult {
+    drivers::of(drivers).try_for_each(|m| load(m, drivers))
+}
+
+fn whose() -> TestResult {
+    for module in MODULES.iter().filter(|m| m.is_loaded()) {
+        equal(
+            module.is_ours(),
+            drivers_here() == Drivers::Rust,
+            format_args!("{} is ours", module.name),
+        )?;
+    }
+    check(of_here().all(Module::is_loaded), "a driver is not loaded")
+}
+
+fn loaded_twice() -> TestResult {
+    for module in of_here() {
+        let result = sys::load_module(&module.file(drivers_here()), "");
+        equal(
+            result,
+            Err(Errno(libc::EEXIST)),
+            format_args!("loading {} again", module.name),
+        )?;
+    }
+    Ok(())
+}
+
+/// A module that someone uses stays. (The system call says EAGAIN; rmmod makes EBUSY of it.)
+fn stays(name: &str) -> TestResult {
+    let result = sys::unload_module(name);
+    check(
+        matches!(result, Err(Errno(libc::EAGAIN | libc::EBUSY))),
+        format_args!("unloading {name}, which is in use, gave {result:?}"),
+    )
+}
+
+fn in_use() -> TestResult {
+    let files = (
+        Evtchn::open()?,
+        Privcmd::open()?,
+        HypercallBuffer::open()?,
+        Gntdev::open()?,
+    );
+    for name in ["xen_evtchn", "xen_privcmd", "xen_gntdev", "xenfs"] {
+        stays(name)?;
+    }
+    drop(files);
+    Ok(())
+}
+
+fn daemons_let_go() -> TestResult {
+    check(daemons::stop(), "the daemons do not end")?;
+    for module in of_here().filter(|m| !["xenfs", "xen-privcmd"].contains(&m.name)) {
+        let unused = || crate::resources::module_uses(&module.kernel_name()) == Some(0);
+        check(
+            sys::eventually(SOON, unused),
+            format_args!("{} is in use by nobody", module.name),
+        )?;
+    }
+    Ok(())
+}
+
+fn unload() -> TestResult {
+    if daemons::running() {
+        return skip("the daemons run");
+    }
+    unload_all()?;
+    for module in &MODULES {
+        check(
+            !module.is_loaded(),
+            format_args!("{} is still loaded", module.name),
+        )?;
+    }
+    for device in [
+        Evtchn::PATH,
+        Privcmd::PATH,
+        HypercallBuffer::PATH,
+        Gntdev::PATH,
+    ] {
+        check(
+            !fs::exists(device)?,
+            format_args!("{device} is still there"),
+        )?;
+    }
+    load_all(drivers_here())?;
+    for device in [
+        Evtchn::PATH,
+        Privcmd::PATH,
+        HypercallBuffer::PATH,
+        Gntdev::PATH,
+    ] {
+        check(
+            sys::eventually(SOON, || fs::exists(device).unwrap_or(false)),
+            format_args!("{device} is missing"),
+        )?;
+    }
+    Ok(())
+}
+
+fn reload() -> TestResult {
+    let rounds = |n: usize| -> TestResult {
+        for _ in 0..n {
+            unload_all()?;
+            load_all(drivers_here())?;
+            // Each does a little, so that what it sets up on demand is there to be taken down.
+            // SAFETY: XENVER_version takes no address.
+            unsafe { Privcmd::open()?.hypercall(XEN_VERSION, [0; 5]) }?;
+            let events = Evtchn::open_nonblocking()?;
+            let (near, far) = events.loopback()?;
+            events.notify(near)?;
+            equal(events.next(SOON)?, far, "the port that is pending")?;
+            let _ = Gntdev::open()?.map(0, &[8]);
+        }
+        Ok(())
+    };
+    rounds(3)?;
+    let before = meminfo("MemFree").unwrap_or(0);
+    rounds(10)?;
+    let lost = before.saturating_sub(meminfo("MemFree").unwrap_or(0));
+    check(lost < 4096, format_args!("{lost} KiB are gone"))
+}
+
+fn in_use_by_a_range() -> TestResult {
+    let range = Privcmd::open()?.reserve(4)?;
+    stays("xen_privcmd")?;
+    range.unmap()?;
+    let pages = HypercallBuffer::open()?.pages(1)?;
+    stays("xen_privcmd")?;
+    pages.unmap()?;
+    unload_all()?;
+    load_all(drivers_here())
+}
+
+fn autoload() -> TestResult {
+    if drivers_here() == Drivers::C {
+        return skip("the C drivers are not where modprobe looks");
+    }
+    sys::unload_module("xenfs")?;
+    sys::mount("none", "/proc/xen", "xenfs")?;
+    check(
+        MODULES.iter().any(|m| m.name == "xenfs" && m.is_ours()),
+        "mounting loaded another xenfs",
+    )
+}
+
+/// One driver of the other set, in place of one of these, and xenfs over it.
+fn mixed_with_c() -> TestResult {
+    if drivers_here() == Drivers::C {
+        return skip("there is only one set");
+    }
+    let by_name = |name: &str| MODULES.iter().find(|m| m.name == name);
+    let (Some(privcmd), Some(xenfs)) = (by_name("xen-privcmd"), by_name("xenfs")) else {
+        return fail("a module is missing from the list");
+    };
+    for (over, under) in [(Drivers::Rust, Drivers::C), (Drivers::C, Drivers::Rust)] {
+        unload_all()?;
+        load(privcmd, under)?;
+        load(xenfs, over)?;
+        sys::mount("none", "/proc/xen", "xenfs")?;
+        let file = Privcmd::open_path("/proc/xen/privcmd", 0)?;
+        // SAFETY: XENVER_version takes no address.
+        unsafe { file.hypercall(XEN_VERSION, [0; 5]) }?;
+        check(boot::kind().is_some(), "this is not Xen")?;
+        drop(file);
+    }
+    unload_all()?;
+    load_all(Drivers::Rust)
+}

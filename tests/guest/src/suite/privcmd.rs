@@ -36,8 +36,12 @@ pub const SUITE: Suite = Suite {
         Test::new("batch_maps", batch::maps),
         Test::new("batch_many", batch::many),
         Test::new("batch_sees_writes", batch::sees_writes),
-        Test::new("batch_errors", batch::errors).differs_in_c(UNFILLED).there(Kind::Pvh),
-        Test::new("batch_all_errors", batch::all_errors).differs_in_c(UNFILLED).there(Kind::Pvh),
+        Test::new("batch_errors", batch::errors)
+            .differs_in_c(UNFILLED)
+            .there(Kind::Pvh),
+        Test::new("batch_all_errors", batch::all_errors)
+            .differs_in_c(UNFILLED)
+            .there(Kind::Pvh),
         Test::new("batch_exact_range", batch::exact_range),
         Test::new("batch_foreign_range", batch::foreign_range),
         Test::new("batch_refused_numbers", batch::refused_numbers),
@@ -46,18 +50,23 @@ pub const SUITE: Suite = Suite {
             .breaks_c("places what is retried at the start of the range")
             .there(Kind::Pvh),
         Test::new("batch_retry_filled", batch::retry_filled),
-        Test::new("batch_no_domain", batch::no_domain).differs_in_c(UNFILLED).there(Kind::Pvh),
+        Test::new("batch_no_domain", batch::no_domain)
+            .differs_in_c(UNFILLED)
+            .there(Kind::Pvh),
         Test::new("batch_v1", batch::v1),
         Test::new("batch_v1_errors", batch::v1_errors),
         Test::new("batch_threads_race", batch::threads_race),
-        Test::new("batch_threads", batch::threads).seconds(180),
-        Test::new("batch_killed", batch::killed).seconds(180),
-        Test::new("batch_leaks_nothing", batch::leaks_nothing).seconds(180),
+        Test::new("batch_threads", batch::threads).seconds(240),
+        Test::new("batch_killed", batch::killed).seconds(240),
+        Test::new("batch_leaks_nothing", batch::leaks_nothing).seconds(240),
         Test::new("mmap_runs", legacy::runs).only(Kind::Pv),
         Test::new("mmap_refused", legacy::refused).only(Kind::Pv),
-        Test::new("mmap_refused_leaves_nothing", legacy::refused_leaves_nothing)
-            .only(Kind::Pv)
-            .differs_in_c("keeps the range marked as filled"),
+        Test::new(
+            "mmap_refused_leaves_nothing",
+            legacy::refused_leaves_nothing,
+        )
+        .only(Kind::Pv)
+        .differs_in_c("keeps the range marked as filled"),
         Test::new("mmap_foreign_range", legacy::foreign_range)
             .only(Kind::Pv)
             .breaks_c("takes any range for its own"),
@@ -80,9 +89,12 @@ pub const SUITE: Suite = Suite {
         Test::new("resource_exact_range", resource::exact_range)
             .breaks_c("writes past the end of the range"),
         Test::new("resource_filled", resource::filled).breaks_c("stops the kernel"),
-        Test::new("resource_failure_leaves_nothing", resource::failure_leaves_nothing)
-            .breaks_c("stops the kernel at the next try")
-            .there(Kind::Pvh),
+        Test::new(
+            "resource_failure_leaves_nothing",
+            resource::failure_leaves_nothing,
+        )
+        .breaks_c("stops the kernel at the next try")
+        .there(Kind::Pvh),
         Test::new("resource_refused_numbers", resource::refused_numbers)
             .breaks_c("cuts the number to 32 bits"),
         Test::new("resource_ioreq", resource::ioreq),
@@ -97,15 +109,23 @@ pub const SUITE: Suite = Suite {
         Test::new("irqfd_pending_at_once", eventfd::irqfd_pending_at_once),
         Test::new("irqfd_deassign", eventfd::irqfd_deassign),
         Test::new("irqfd_refused", eventfd::irqfd_refused),
-        Test::new("irqfd_too_large", eventfd::irqfd_too_large).breaks_c("allocates what it is told"),
+        Test::new("irqfd_too_large", eventfd::irqfd_too_large)
+            .breaks_c("allocates what it is told"),
         Test::new("irqfd_ends_with_eventfd", eventfd::irqfd_ends_with_eventfd),
-        Test::new("ioeventfd_assign", eventfd::ioeventfd_assign).breaks_c(PV_IOREQ).there(Kind::Pv),
-        Test::new("ioeventfd_refused", eventfd::ioeventfd_refused).breaks_c(PV_IOREQ).there(Kind::Pv),
+        Test::new("ioeventfd_assign", eventfd::ioeventfd_assign)
+            .breaks_c(PV_IOREQ)
+            .there(Kind::Pv),
+        Test::new("ioeventfd_refused", eventfd::ioeventfd_refused)
+            .breaks_c(PV_IOREQ)
+            .there(Kind::Pv),
         Test::new("ioeventfd_foreign_page", eventfd::ioeventfd_foreign_page)
             .breaks_c("reads whatever lies there"),
         Test::new("ioeventfd_foreign_port", eventfd::ioeventfd_foreign_port)
             .breaks_c("takes ports that are not its own"),
-        Test::new("ioeventfd_ends_with_file", eventfd::ioeventfd_ends_with_file)
-            .breaks_c("stays for ever"),
+        Test::new(
+            "ioeventfd_ends_with_file",
+            eventfd::ioeventfd_ends_with_file,
+        )
+        .breaks_c("stays for ever"),
     ],
 };

@@ -132,13 +132,21 @@ pub enum Kind {
 }
 
 fn header(cmd: u32, domain: DomId) -> Header {
-    Header { cmd, interface_version: VERSION, domain, pad: [0; 3] }
+    Header {
+        cmd,
+        interface_version: VERSION,
+        domain,
+        pad: [0; 3],
+    }
 }
 
 impl Xen {
     /// What Xen says about a domain; ESRCH when there is none.
     pub fn domain_info(&self, domain: DomId) -> Result<Info> {
-        let mut argument = GetInfo { header: header(GET_INFO, domain), ..Plain::zeroed() };
+        let mut argument = GetInfo {
+            header: header(GET_INFO, domain),
+            ..Plain::zeroed()
+        };
         self.call(DOMCTL, None, &mut argument)?;
         Ok(argument.info)
     }
@@ -149,7 +157,11 @@ impl Xen {
     }
 
     fn simple(&self, cmd: u32, domain: DomId, value: u64) -> Result<()> {
-        let mut argument = Simple { header: header(cmd, domain), value, rest: [0; 15] };
+        let mut argument = Simple {
+            header: header(cmd, domain),
+            value,
+            rest: [0; 15],
+        };
         loop {
             match self.call(DOMCTL, None, &mut argument) {
                 // Xen asks to be called again when an operation takes long.
@@ -189,9 +201,15 @@ impl BareDomain {
             ..Plain::zeroed()
         };
         xen.call(DOMCTL, None, &mut argument)?;
-        let domain = Self { xen, id: argument.header.domain, kind };
+        let domain = Self {
+            xen,
+            id: argument.header.domain,
+            kind,
+        };
         if kind == Kind::Pvh {
-            domain.xen.simple(SET_PAGING_MEMPOOL_SIZE, domain.id, 4 << 20)?;
+            domain
+                .xen
+                .simple(SET_PAGING_MEMPOOL_SIZE, domain.id, 4 << 20)?;
         }
         domain.xen.simple(MAX_VCPUS, domain.id, 1)?;
         Ok(domain)
@@ -219,7 +237,9 @@ impl BareDomain {
         self.xen.simple(MAX_MEM, self.id, most_kib)?;
         let first = FIRST_GFN + have;
         let wanted: Vec<u64> = (first..first + pages as u64).collect();
-        let frames = self.xen.reserve(XENMEM_POPULATE_PHYSMAP, self.id, &wanted, 0)?;
+        let frames = self
+            .xen
+            .reserve(XENMEM_POPULATE_PHYSMAP, self.id, &wanted, 0)?;
         Ok(match self.kind {
             Kind::Pv => frames,
             Kind::Pvh => wanted,
@@ -228,13 +248,17 @@ impl BareDomain {
 
     /// Takes pages away.
     pub fn depopulate(&self, frames: &[u64]) -> Result<()> {
-        self.xen.reserve(XENMEM_DECREASE_RESERVATION, self.id, frames, 0).map(drop)
+        self.xen
+            .reserve(XENMEM_DECREASE_RESERVATION, self.id, frames, 0)
+            .map(drop)
     }
 
     /// Destroys it and tells whether it is gone within the time, that is, whether nobody holds its pages.
     pub fn destroyed_within(self, time: Duration) -> Result<bool> {
         self.xen.destroy_domain(self.id)?;
-        Ok(sys::eventually(time, || self.xen.domain_info(self.id).map(|i| i.domain) != Ok(self.id)))
+        Ok(sys::eventually(time, || {
+            self.xen.domain_info(self.id).map(|i| i.domain) != Ok(self.id)
+        }))
     }
 }
 

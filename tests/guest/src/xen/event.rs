@@ -52,7 +52,11 @@ pub enum Status {
 impl Xen {
     /// What Xen says about a port of a domain; EINVAL past the last.
     pub fn port_status(&self, dom: DomId, port: u32) -> Result<Status> {
-        let mut argument = StatusArgument { dom, port, ..Plain::zeroed() };
+        let mut argument = StatusArgument {
+            dom,
+            port,
+            ..Plain::zeroed()
+        };
         self.call(EVENT_CHANNEL_OP, Some(STATUS), &mut argument)?;
         Ok(match argument.status {
             0 => Status::Closed,
@@ -63,12 +67,20 @@ impl Xen {
     }
 
     /// How many ports of a domain are in use.
+    ///
+    /// Xen hands out the lowest that is free, so a long gap is the end of them.
     pub fn open_ports(&self, dom: DomId) -> Result<usize> {
+        const GAP: u32 = 128;
         let mut open = 0;
+        let mut last = 0;
         for port in 0.. {
             match self.port_status(dom, port) {
+                Ok(Status::Closed) if port > last + GAP => break,
                 Ok(Status::Closed) => {}
-                Ok(_) => open += 1,
+                Ok(_) => {
+                    open += 1;
+                    last = port;
+                }
                 Err(Errno(libc::EINVAL)) => break,
                 Err(error) => return Err(error),
             }
@@ -78,7 +90,11 @@ impl Xen {
 
     /// Makes a port in a domain that another may bind to.
     pub fn alloc_unbound(&self, dom: DomId, remote_dom: DomId) -> Result<u32> {
-        let mut argument = AllocUnbound { dom, remote_dom, port: 0 };
+        let mut argument = AllocUnbound {
+            dom,
+            remote_dom,
+            port: 0,
+        };
         self.call(EVENT_CHANNEL_OP, Some(ALLOC_UNBOUND), &mut argument)?;
         Ok(argument.port)
     }
@@ -86,7 +102,8 @@ impl Xen {
     /// Closes one of this domain's ports behind its drivers' back.
     pub fn close_port(&self, port: u32) -> Result<()> {
         let mut port = port;
-        self.call(EVENT_CHANNEL_OP, Some(CLOSE), &mut port).map(drop)
+        self.call(EVENT_CHANNEL_OP, Some(CLOSE), &mut port)
+            .map(drop)
     }
 
     /// Sends through one of this domain's ports, whichever driver it belongs to.
@@ -98,6 +115,7 @@ impl Xen {
     /// Closes all ports of a domain.
     pub fn reset_ports(&self, dom: DomId) -> Result<()> {
         let mut argument = Reset { dom };
-        self.call(EVENT_CHANNEL_OP, Some(RESET), &mut argument).map(drop)
+        self.call(EVENT_CHANNEL_OP, Some(RESET), &mut argument)
+            .map(drop)
     }
 }

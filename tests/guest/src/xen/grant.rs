@@ -38,8 +38,14 @@ pub struct GrantTable {
 impl GrantTable {
     /// Maps the table of a domain, as many frames as are needed for the grants.
     pub fn map(domain: &BareDomain, grants: usize) -> Result<Self> {
-        let frames = (FIRST + grants).div_ceil(ENTRIES_PER_FRAME).min(GRANT_FRAMES);
-        let resource = Resource { dom: domain.id(), kind: RESOURCE, id: 0 };
+        let frames = (FIRST + grants)
+            .div_ceil(ENTRIES_PER_FRAME)
+            .min(GRANT_FRAMES);
+        let resource = Resource {
+            dom: domain.id(),
+            kind: RESOURCE,
+            id: 0,
+        };
         let table = domain.xen().privcmd().map_resource(resource, 0, frames)?;
         Ok(Self { table, next: FIRST })
     }
@@ -54,7 +60,11 @@ impl GrantTable {
                 self.next += 1;
                 self.table.write_at(
                     reference * size_of::<Entry>(),
-                    &Entry { flags, domid: 0, frame: frame as u32 },
+                    &Entry {
+                        flags,
+                        domid: 0,
+                        frame: frame as u32,
+                    },
                 );
                 reference as u32
             })
@@ -68,19 +78,26 @@ impl GrantTable {
 
     /// Ends a grant that is not in use.
     pub fn revoke(&self, reference: u32) {
-        self.table.write_at(reference as usize * size_of::<Entry>(), &Entry::default());
+        self.table
+            .write_at(reference as usize * size_of::<Entry>(), &Entry::default());
     }
 
     /// Grants again what was revoked.
     pub fn restore(&self, reference: u32, frame: u64) {
         self.table.write_at(
             reference as usize * size_of::<Entry>(),
-            &Entry { flags: PERMIT_ACCESS, domid: 0, frame: frame as u32 },
+            &Entry {
+                flags: PERMIT_ACCESS,
+                domid: 0,
+                frame: frame as u32,
+            },
         );
     }
 
     fn flags(&self, reference: u32) -> u16 {
-        self.table.read_at::<Entry>(reference as usize * size_of::<Entry>()).flags
+        self.table
+            .read_at::<Entry>(reference as usize * size_of::<Entry>())
+            .flags
     }
 
     /// Whether a grant is mapped or being copied.

@@ -31,12 +31,18 @@ const NR_VCPUS: u32 = 20;
 impl Operation {
     /// Asks for the number of vCPUs.
     fn nr_vcpus() -> Self {
-        Self { op: NR_VCPUS, ..Self::zeroed() }
+        Self {
+            op: NR_VCPUS,
+            ..Self::zeroed()
+        }
     }
 
     /// Shuts the domain down as if it had done so itself, which Xen then shows.
     pub fn remote_shutdown() -> Self {
-        Self { op: REMOTE_SHUTDOWN, ..Self::zeroed() }
+        Self {
+            op: REMOTE_SHUTDOWN,
+            ..Self::zeroed()
+        }
     }
 
     /// The operation as bytes.
@@ -46,7 +52,10 @@ impl Operation {
     }
 
     fn buffer(&mut self) -> DmOpBuf {
-        DmOpBuf { uptr: std::ptr::from_mut(self) as u64, size: size_of::<Self>() as u64 }
+        DmOpBuf {
+            uptr: std::ptr::from_mut(self) as u64,
+            size: size_of::<Self>() as u64,
+        }
     }
 }
 
@@ -60,27 +69,43 @@ pub struct IoreqServer {
 impl IoreqServer {
     /// Makes one that handles buffered requests too.
     pub fn create(file: &Privcmd, domain: &BareDomain) -> Result<Self> {
-        let mut operation = Operation { op: CREATE_IOREQ_SERVER, ..Operation::zeroed() };
+        let mut operation = Operation {
+            op: CREATE_IOREQ_SERVER,
+            ..Operation::zeroed()
+        };
         operation.words[0] = 1;
         file.dm_op_struct(domain.id(), &mut operation)?;
-        Ok(Self { dom: domain.id(), id: operation.words[1] as u16 })
+        Ok(Self {
+            dom: domain.id(),
+            id: operation.words[1] as u16,
+        })
     }
 
     /// Its pages.
     pub fn resource(&self) -> Resource {
-        Resource { dom: self.dom, kind: 0, id: self.id.into() }
+        Resource {
+            dom: self.dom,
+            kind: 0,
+            id: self.id.into(),
+        }
     }
 
     /// Lets it serve.
     pub fn enable(&self, file: &Privcmd) -> Result<()> {
-        let mut operation = Operation { op: SET_IOREQ_SERVER_STATE, ..Operation::zeroed() };
+        let mut operation = Operation {
+            op: SET_IOREQ_SERVER_STATE,
+            ..Operation::zeroed()
+        };
         operation.words[0] = u32::from(self.id) | (1 << 16);
         file.dm_op_struct(self.dom, &mut operation).map(drop)
     }
 
     /// Takes it away.
     pub fn destroy(self, file: &Privcmd) -> Result<()> {
-        let mut operation = Operation { op: DESTROY_IOREQ_SERVER, ..Operation::zeroed() };
+        let mut operation = Operation {
+            op: DESTROY_IOREQ_SERVER,
+            ..Operation::zeroed()
+        };
         operation.words[0] = self.id.into();
         file.dm_op_struct(self.dom, &mut operation).map(drop)
     }
@@ -92,19 +117,29 @@ pub fn dm_op() -> TestResult {
     let mut operation = Operation::nr_vcpus();
     file.dm_op_struct(domain.id(), &mut operation)?;
     equal(operation.words[0], 1, "vCPUs")?;
-    file.dm_op_struct(0x7fe0, &mut operation).fails_with(libc::ESRCH)?;
-    let mut unknown = Operation { op: 9999, ..Operation::zeroed() };
-    file.dm_op_struct(domain.id(), &mut unknown).fails_with(libc::EOPNOTSUPP)?;
+    file.dm_op_struct(0x7fe0, &mut operation)
+        .fails_with(libc::ESRCH)?;
+    let mut unknown = Operation {
+        op: 9999,
+        ..Operation::zeroed()
+    };
+    file.dm_op_struct(domain.id(), &mut unknown)
+        .fails_with(libc::EOPNOTSUPP)?;
     // A paravirtual domain has no device model.
     let other = BareDomain::new(Kind::Pv)?;
-    file.dm_op_struct(other.id(), &mut operation).fails_with_any(&[libc::EINVAL, libc::EOPNOTSUPP])
+    file.dm_op_struct(other.id(), &mut operation)
+        .fails_with_any(&[libc::EINVAL, libc::EOPNOTSUPP])
 }
 
 pub fn no_buffers() -> TestResult {
     let domain = BareDomain::new(Kind::Pvh)?;
     let file = Privcmd::open()?;
     equal(file.dm_op(domain.id(), &[])?, 0, "the result of nothing")?;
-    equal(file.dm_op(0x7fe0, &[])?, 0, "the result of nothing for no domain")
+    equal(
+        file.dm_op(0x7fe0, &[])?,
+        0,
+        "the result of nothing for no domain",
+    )
 }
 
 pub fn empty_buffer() -> TestResult {
@@ -124,13 +159,21 @@ pub fn limits() -> TestResult {
     let domain = BareDomain::new(Kind::Pvh)?;
     let file = Privcmd::open()?;
     let memory = Mapping::anonymous(2 * PAGE)?;
-    let buffer = |size: u64| DmOpBuf { uptr: memory.addr() as u64, size };
-    file.dm_op(domain.id(), &[buffer(8); 17]).fails_with(libc::E2BIG)?;
-    file.dm_op(domain.id(), &vec![buffer(8); 65535]).fails_with(libc::E2BIG)?;
-    file.dm_op(domain.id(), &[buffer(4097)]).fails_with(libc::E2BIG)?;
-    file.dm_op(domain.id(), &[buffer(48), buffer(u64::MAX)]).fails_with(libc::E2BIG)?;
+    let buffer = |size: u64| DmOpBuf {
+        uptr: memory.addr() as u64,
+        size,
+    };
+    file.dm_op(domain.id(), &[buffer(8); 17])
+        .fails_with(libc::E2BIG)?;
+    file.dm_op(domain.id(), &vec![buffer(8); 65535])
+        .fails_with(libc::E2BIG)?;
+    file.dm_op(domain.id(), &[buffer(4097)])
+        .fails_with(libc::E2BIG)?;
+    file.dm_op(domain.id(), &[buffer(48), buffer(u64::MAX)])
+        .fails_with(libc::E2BIG)?;
     // At the limits Xen is asked, to which an operation of zeros is nothing.
-    file.dm_op(domain.id(), &[buffer(4096)]).fails_with(libc::EOPNOTSUPP)
+    file.dm_op(domain.id(), &[buffer(4096)])
+        .fails_with(libc::EOPNOTSUPP)
 }
 
 /// Puts a parameter back when dropped.
@@ -147,7 +190,10 @@ impl Parameter {
 
 impl Drop for Parameter {
     fn drop(&mut self) {
-        let _ = fs::write(format!("/sys/module/xen_privcmd/parameters/{}", self.0), self.1.trim());
+        let _ = fs::write(
+            format!("/sys/module/xen_privcmd/parameters/{}", self.0),
+            self.1.trim(),
+        );
     }
 }
 
@@ -155,15 +201,24 @@ pub fn limits_change() -> TestResult {
     let domain = BareDomain::new(Kind::Pvh)?;
     let file = Privcmd::open()?;
     let memory = Mapping::anonymous(2 * PAGE)?;
-    let buffer = |size: u64| DmOpBuf { uptr: memory.addr() as u64, size };
+    let buffer = |size: u64| DmOpBuf {
+        uptr: memory.addr() as u64,
+        size,
+    };
     {
         let _most = Parameter::set("dm_op_max_nr_bufs", "2")?;
         let _size = Parameter::set("dm_op_buf_max_size", "5000")?;
-        file.dm_op(domain.id(), &[buffer(48); 3]).fails_with(libc::E2BIG)?;
-        file.dm_op(domain.id(), &[buffer(48), buffer(5001)]).fails_with(libc::E2BIG)?;
-        file.dm_op(domain.id(), &[buffer(48), buffer(5000)]).fails_with(libc::EOPNOTSUPP)?;
+        file.dm_op(domain.id(), &[buffer(48); 3])
+            .fails_with(libc::E2BIG)?;
+        file.dm_op(domain.id(), &[buffer(48), buffer(5001)])
+            .fails_with(libc::E2BIG)?;
+        file.dm_op(domain.id(), &[buffer(48), buffer(5000)])
+            .fails_with(libc::EOPNOTSUPP)?;
     }
-    for (name, value) in [("dm_op_max_nr_bufs", "16\n"), ("dm_op_buf_max_size", "4096\n")] {
+    for (name, value) in [
+        ("dm_op_max_nr_bufs", "16\n"),
+        ("dm_op_buf_max_size", "4096\n"),
+    ] {
         let found = fs::read_to_string(format!("/sys/module/xen_privcmd/parameters/{name}"))?;
         equal(found.as_str(), value, name)?;
         let bad = fs::write(format!("/sys/module/xen_privcmd/parameters/{name}"), "many");
@@ -175,7 +230,12 @@ pub fn limits_change() -> TestResult {
 pub fn bad_buffers() -> TestResult {
     let domain = BareDomain::new(Kind::Pvh)?;
     let file = Privcmd::open()?;
-    let mut argument = abi::DmOp { dom: domain.id(), num: 1, pad: 0, ubufs: 8 };
+    let mut argument = abi::DmOp {
+        dom: domain.id(),
+        num: 1,
+        pad: 0,
+        ubufs: 8,
+    };
     sys::ioctl_struct(&file, abi::DM_OP, &mut argument).fails_with(libc::EFAULT)?;
     let mut operation = Operation::nr_vcpus();
     for uptr in [8, u64::MAX - 100, 1 << 63] {
@@ -186,7 +246,14 @@ pub fn bad_buffers() -> TestResult {
     let page = Mapping::anonymous(PAGE)?;
     page.write_at(0, &Operation::nr_vcpus());
     page.protect(libc::PROT_READ)?;
-    file.dm_op(domain.id(), &[DmOpBuf { uptr: page.addr() as u64, size: 48 }]).fails_with(libc::EFAULT)
+    file.dm_op(
+        domain.id(),
+        &[DmOpBuf {
+            uptr: page.addr() as u64,
+            size: 48,
+        }],
+    )
+    .fails_with(libc::EFAULT)
 }
 
 pub fn across_pages() -> TestResult {
@@ -195,15 +262,34 @@ pub fn across_pages() -> TestResult {
     let memory = Mapping::anonymous(2 * PAGE)?;
     let at = PAGE - 12;
     memory.write_at(at, &Operation::nr_vcpus());
-    file.dm_op(domain.id(), &[DmOpBuf { uptr: (memory.addr() + at) as u64, size: 48 }])?;
+    file.dm_op(
+        domain.id(),
+        &[DmOpBuf {
+            uptr: (memory.addr() + at) as u64,
+            size: 48,
+        }],
+    )?;
     equal(memory.read_at::<Operation>(at).words[0], 1, "vCPUs")?;
     // As many pages as a call can pin: sixteen buffers, each across two.
-    let mut buffers = vec![DmOpBuf { uptr: (memory.addr() + at) as u64, size: 48 }];
-    buffers.resize(16, DmOpBuf { uptr: (memory.addr() + 100) as u64, size: 4096 });
+    let mut buffers = vec![DmOpBuf {
+        uptr: (memory.addr() + at) as u64,
+        size: 48,
+    }];
+    buffers.resize(
+        16,
+        DmOpBuf {
+            uptr: (memory.addr() + 100) as u64,
+            size: 4096,
+        },
+    );
     for _ in 0..100 {
         file.dm_op(domain.id(), &buffers).or_else(|e| {
             // Xen has a limit of its own on the number of buffers.
-            if e.0 == libc::E2BIG { Ok(0) } else { Err(e) }
+            if e.0 == libc::E2BIG {
+                Ok(0)
+            } else {
+                Err(e)
+            }
         })?;
     }
     Ok(())

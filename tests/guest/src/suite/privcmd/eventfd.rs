@@ -18,13 +18,21 @@ fn signal(eventfd: &OwnedFd) -> sys::Result<usize> {
 
 /// Whether a bare domain has been shut down.
 fn is_shut_down(domain: &BareDomain) -> bool {
-    domain.xen().domain_info(domain.id()).is_ok_and(|i| i.flags & 4 != 0)
+    domain
+        .xen()
+        .domain_info(domain.id())
+        .is_ok_and(|i| i.flags & 4 != 0)
 }
 
 /// An eventfd that shuts a domain down when it fires.
 fn shutdown_fd(file: &Privcmd, domain: &BareDomain) -> sys::Result<OwnedFd> {
     let eventfd = sys::eventfd()?;
-    file.irqfd(domain.id(), &eventfd, &Operation::remote_shutdown().bytes(), 0)?;
+    file.irqfd(
+        domain.id(),
+        &eventfd,
+        &Operation::remote_shutdown().bytes(),
+        0,
+    )?;
     Ok(eventfd)
 }
 
@@ -32,9 +40,15 @@ pub fn irqfd_injects() -> TestResult {
     let domain = BareDomain::new(Kind::Pvh)?;
     let file = Privcmd::open()?;
     let eventfd = shutdown_fd(&file, &domain)?;
-    check(!is_shut_down(&domain), "the operation was made before the eventfd fired")?;
+    check(
+        !is_shut_down(&domain),
+        "the operation was made before the eventfd fired",
+    )?;
     signal(&eventfd)?;
-    check(sys::eventually(SOON, || is_shut_down(&domain)), "the operation was not made")?;
+    check(
+        sys::eventually(SOON, || is_shut_down(&domain)),
+        "the operation was not made",
+    )?;
     // The count is taken.
     sys::read(&eventfd, &mut [0; 8]).fails_with(libc::EAGAIN)?;
     for _ in 0..100 {
@@ -49,8 +63,16 @@ pub fn irqfd_pending_at_once() -> TestResult {
     let file = Privcmd::open()?;
     let eventfd = sys::eventfd()?;
     signal(&eventfd)?;
-    file.irqfd(domain.id(), &eventfd, &Operation::remote_shutdown().bytes(), 0)?;
-    check(sys::eventually(SOON, || is_shut_down(&domain)), "the operation was not made")
+    file.irqfd(
+        domain.id(),
+        &eventfd,
+        &Operation::remote_shutdown().bytes(),
+        0,
+    )?;
+    check(
+        sys::eventually(SOON, || is_shut_down(&domain)),
+        "the operation was not made",
+    )
 }
 
 pub fn irqfd_deassign() -> TestResult {
@@ -60,12 +82,23 @@ pub fn irqfd_deassign() -> TestResult {
     file.irqfd(domain.id(), &eventfd, &[], abi::DEASSIGN)?;
     signal(&eventfd)?;
     std::thread::sleep(NEVER);
-    check(!is_shut_down(&domain), "the operation was made after it was taken back")?;
+    check(
+        !is_shut_down(&domain),
+        "the operation was made after it was taken back",
+    )?;
     // Once more, and for another.
     sys::read(&eventfd, &mut [0; 8])?;
-    file.irqfd(domain.id(), &eventfd, &Operation::remote_shutdown().bytes(), 0)?;
+    file.irqfd(
+        domain.id(),
+        &eventfd,
+        &Operation::remote_shutdown().bytes(),
+        0,
+    )?;
     signal(&eventfd)?;
-    check(sys::eventually(SOON, || is_shut_down(&domain)), "the operation was not made")
+    check(
+        sys::eventually(SOON, || is_shut_down(&domain)),
+        "the operation was not made",
+    )
 }
 
 pub fn irqfd_refused() -> TestResult {
@@ -74,17 +107,29 @@ pub fn irqfd_refused() -> TestResult {
     let eventfd = shutdown_fd(&file, &domain)?;
     let operation = Operation::remote_shutdown().bytes();
     let dom = domain.id();
-    file.irqfd(dom, &eventfd, &operation, 0).fails_with(libc::EBUSY)?;
-    file.irqfd(dom + 1, &eventfd, &operation, 0).fails_with(libc::EBUSY)?;
+    file.irqfd(dom, &eventfd, &operation, 0)
+        .fails_with(libc::EBUSY)?;
+    file.irqfd(dom + 1, &eventfd, &operation, 0)
+        .fails_with(libc::EBUSY)?;
     let fresh = sys::eventfd()?;
     for flags in [2, 3, 1 << 31] {
-        file.irqfd(dom, &fresh, &operation, flags).fails_with(libc::EINVAL)?;
+        file.irqfd(dom, &fresh, &operation, flags)
+            .fails_with(libc::EINVAL)?;
     }
     // Not an eventfd, and nothing at all.
-    file.irqfd(dom, &file, &operation, 0).fails_with(libc::EINVAL)?;
-    file.irqfd(dom, &file, &[], abi::DEASSIGN).fails_with(libc::EINVAL)?;
+    file.irqfd(dom, &file, &operation, 0)
+        .fails_with(libc::EINVAL)?;
+    file.irqfd(dom, &file, &[], abi::DEASSIGN)
+        .fails_with(libc::EINVAL)?;
     let raw = |fd: u32, dm_op: u64, flags: u32| {
-        let mut argument = abi::Irqfd { dm_op, size: 16, fd, flags, dom, pad: [0; 2] };
+        let mut argument = abi::Irqfd {
+            dm_op,
+            size: 16,
+            fd,
+            flags,
+            dom,
+            pad: [0; 2],
+        };
         sys::ioctl_struct(&file, abi::IRQFD, &mut argument)
     };
     raw(u32::MAX, operation.as_ptr() as u64, 0).fails_with(libc::EBADF)?;
@@ -146,7 +191,15 @@ impl Device {
         // The vCPU's port, at its place in `struct ioreq`.
         let remote: u32 = page.read_at(24);
         let port = events.bind_interdomain(domain.id().into(), remote)?;
-        Ok(Self { file, events, domain, _server: server, page, port, eventfd: sys::eventfd()? })
+        Ok(Self {
+            file,
+            events,
+            domain,
+            _server: server,
+            page,
+            port,
+            eventfd: sys::eventfd()?,
+        })
     }
 
     fn argument(&self, ports: &[u32]) -> Ioeventfd {
@@ -169,7 +222,10 @@ pub fn ioeventfd_assign() -> TestResult {
     let device = Device::new()?;
     let ports = [device.port];
     let argument = device.argument(&ports);
-    let take_back = Ioeventfd { flags: abi::DEASSIGN, ..argument };
+    let take_back = Ioeventfd {
+        flags: abi::DEASSIGN,
+        ..argument
+    };
     for _ in 0..10 {
         device.file.ioeventfd(&argument)?;
         device.file.ioeventfd(&argument).fails_with(libc::EBUSY)?;
@@ -186,21 +242,40 @@ pub fn ioeventfd_refused() -> TestResult {
     let good = device.argument(&ports);
     let bad = |argument: Ioeventfd| device.file.ioeventfd(&argument);
     bad(Ioeventfd { flags: 2, ..good }).fails_with(libc::EINVAL)?;
-    bad(Ioeventfd { flags: u32::MAX, ..good }).fails_with(libc::EINVAL)?;
+    bad(Ioeventfd {
+        flags: u32::MAX,
+        ..good
+    })
+    .fails_with(libc::EINVAL)?;
     for addr_len in [0, 3, 16, u32::MAX] {
         bad(Ioeventfd { addr_len, ..good }).fails_with(libc::EINVAL)?;
     }
-    bad(Ioeventfd { addr: u64::MAX - 1, ..good }).fails_with(libc::EINVAL)?;
+    bad(Ioeventfd {
+        addr: u64::MAX - 1,
+        ..good
+    })
+    .fails_with(libc::EINVAL)?;
     for vcpus in [0, 4097, u32::MAX] {
         bad(Ioeventfd { vcpus, ..good }).fails_with(libc::EINVAL)?;
     }
-    bad(Ioeventfd { event_fd: u32::MAX, ..good }).fails_with(libc::EBADF)?;
-    bad(Ioeventfd { event_fd: device.events.as_raw_fd() as u32, ..good }).fails_with(libc::EINVAL)?;
+    bad(Ioeventfd {
+        event_fd: u32::MAX,
+        ..good
+    })
+    .fails_with(libc::EBADF)?;
+    bad(Ioeventfd {
+        event_fd: device.events.as_raw_fd() as u32,
+        ..good
+    })
+    .fails_with(libc::EINVAL)?;
     bad(Ioeventfd { ports: 8, ..good }).fails_with(libc::EFAULT)?;
     // What was refused left nothing.
     bad(good)?;
-    bad(Ioeventfd { flags: abi::DEASSIGN, ..good })
-        .map_err(crate::ktap::Failure::from)
+    bad(Ioeventfd {
+        flags: abi::DEASSIGN,
+        ..good
+    })
+    .map_err(crate::ktap::Failure::from)
 }
 
 pub fn ioeventfd_foreign_page() -> TestResult {
@@ -214,19 +289,40 @@ pub fn ioeventfd_foreign_page() -> TestResult {
     let memory = device.file.map_frames(device.domain.id(), &frames)?;
     let other = BareDomain::new(Kind::Pvh)?;
     let table = device.file.map_resource(
-        crate::device::privcmd::Resource { dom: other.id(), kind: crate::xen::grant::RESOURCE, id: 0 },
+        crate::device::privcmd::Resource {
+            dom: other.id(),
+            kind: crate::xen::grant::RESOURCE,
+            id: 0,
+        },
         0,
         1,
     )?;
-    let addresses =
-        [anonymous.addr(), unfilled.addr(), memory.addr(), table.addr(), 0, 8, usize::MAX - 100, device.page.addr() + PAGE];
+    let addresses = [
+        anonymous.addr(),
+        unfilled.addr(),
+        memory.addr(),
+        table.addr(),
+        0,
+        8,
+        usize::MAX - 100,
+        device.page.addr() + PAGE,
+    ];
     for addr in addresses {
-        let argument = Ioeventfd { ioreq: addr as u64, ..good };
-        device.file.ioeventfd(&argument).fails_with_any(&[libc::EINVAL, libc::EFAULT])?;
+        let argument = Ioeventfd {
+            ioreq: addr as u64,
+            ..good
+        };
+        device
+            .file
+            .ioeventfd(&argument)
+            .fails_with_any(&[libc::EINVAL, libc::EFAULT])?;
     }
     // More vCPUs than the page has requests.
     let ports = [device.port; 200];
-    device.file.ioeventfd(&device.argument(&ports)).fails_with(libc::EINVAL)
+    device
+        .file
+        .ioeventfd(&device.argument(&ports))
+        .fails_with(libc::EINVAL)
 }
 
 pub fn ioeventfd_foreign_port() -> TestResult {
@@ -238,7 +334,10 @@ pub fn ioeventfd_foreign_port() -> TestResult {
     let others = device.events.bind_interdomain(other.id().into(), remote)?;
     for port in [near, unbound, others, 0, 1, 1 << 20, u32::MAX] {
         let ports = [port];
-        device.file.ioeventfd(&device.argument(&ports)).fails_with(libc::EINVAL)?;
+        device
+            .file
+            .ioeventfd(&device.argument(&ports))
+            .fails_with(libc::EINVAL)?;
     }
     // The channel that was refused still works.
     device.events.drain()?;
@@ -255,10 +354,20 @@ pub fn ioeventfd_ends_with_file() -> TestResult {
     drop(other);
     // What the closed file had is free again.
     device.file.ioeventfd(&argument)?;
-    device.file.ioeventfd(&Ioeventfd { flags: abi::DEASSIGN, ..argument })?;
+    device.file.ioeventfd(&Ioeventfd {
+        flags: abi::DEASSIGN,
+        ..argument
+    })?;
     // Pinned: its page may be unmapped before it is taken back, or never is.
     device.file.ioeventfd(&argument)?;
-    let Device { file, domain, page, eventfd, events, .. } = device;
+    let Device {
+        file,
+        domain,
+        page,
+        eventfd,
+        events,
+        ..
+    } = device;
     page.unmap()?;
     drop((eventfd, events, file));
     check(domain.destroyed_within(SOON)?, "pages are still held")

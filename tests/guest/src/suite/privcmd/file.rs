@@ -57,12 +57,20 @@ pub fn proc_privcmd() -> TestResult {
     let file = Privcmd::open_path("/proc/xen/privcmd", 0)?;
     // SAFETY: XENVER_version takes no address.
     let version = unsafe { file.hypercall(XEN_VERSION, [0; 5]) }?;
-    equal((version >> 16) as u32, Xen::open()?.version()?.0, "the version")?;
+    equal(
+        (version >> 16) as u32,
+        Xen::open()?.version()?.0,
+        "the version",
+    )?;
     each_kind(|domain| {
         let frames = domain.populate(4)?;
         let memory = file.map_frames(domain.id(), &frames)?;
         memory.fill(0x5a);
-        equal(memory.read_at::<u8>(4095), 0x5a, "a byte of a foreign frame")
+        equal(
+            memory.read_at::<u8>(4095),
+            0x5a,
+            "a byte of a foreign frame",
+        )
     })
 }
 
@@ -75,8 +83,13 @@ pub fn passed_over_a_socket() -> TestResult {
     drop(file);
     // The one who gets it is bound by the same restriction.
     let child = Child::fork(|| {
-        let Ok(file) = sys::receive_descriptor(&there) else { return 1 };
-        let mut call = abi::Hypercall { op: XEN_VERSION, ..Plain::zeroed() };
+        let Ok(file) = sys::receive_descriptor(&there) else {
+            return 1;
+        };
+        let mut call = abi::Hypercall {
+            op: XEN_VERSION,
+            ..Plain::zeroed()
+        };
         let refused = sys::ioctl_struct(&file, abi::HYPERCALL, &mut call);
         i32::from(refused != Err(sys::Errno(libc::EPERM)))
     })?;
@@ -86,22 +99,37 @@ pub fn passed_over_a_socket() -> TestResult {
 pub fn gsi_refused() -> TestResult {
     let file = Privcmd::open()?;
     // No such device.
-    file.gsi_of(0xffff_ff00).fails_with_any(&[libc::EINVAL, libc::ENODEV, libc::EOPNOTSUPP])
+    file.gsi_of(0xffff_ff00)
+        .fails_with_any(&[libc::EINVAL, libc::ENODEV, libc::EOPNOTSUPP])
 }
 
 /// What a restricted file refuses for a domain: each request, and what it says.
 fn refusals(file: &Privcmd, dom: u16) -> TestResult {
     let range = file.reserve(1)?;
-    file.mmap_batch(dom, range.addr(), &[1], &mut [0]).fails_with(libc::EPERM)?;
-    file.mmap_batch_v1(dom, range.addr(), &mut [1]).fails_with(libc::EPERM)?;
+    file.mmap_batch(dom, range.addr(), &[1], &mut [0])
+        .fails_with(libc::EPERM)?;
+    file.mmap_batch_v1(dom, range.addr(), &mut [1])
+        .fails_with(libc::EPERM)?;
     file.dm_op(dom, &[]).fails_with(libc::EPERM)?;
-    let resource = Resource { dom, kind: grant::RESOURCE, id: 0 };
+    let resource = Resource {
+        dom,
+        kind: grant::RESOURCE,
+        id: 0,
+    };
     file.resource_size(resource).fails_with(libc::EPERM)?;
-    file.map_resource_at(resource, 0, 1, range.addr()).fails_with(libc::EPERM)?;
+    file.map_resource_at(resource, 0, 1, range.addr())
+        .fails_with(libc::EPERM)?;
     let eventfd = sys::eventfd()?;
-    file.irqfd(dom, &eventfd, &[0; 16], 0).fails_with(libc::EPERM)?;
-    file.irqfd(dom, &eventfd, &[], abi::DEASSIGN).fails_with(libc::EPERM)?;
-    let ioeventfd = abi::Ioeventfd { dom, addr_len: 4, vcpus: 1, ..Plain::zeroed() };
+    file.irqfd(dom, &eventfd, &[0; 16], 0)
+        .fails_with(libc::EPERM)?;
+    file.irqfd(dom, &eventfd, &[], abi::DEASSIGN)
+        .fails_with(libc::EPERM)?;
+    let ioeventfd = abi::Ioeventfd {
+        dom,
+        addr_len: 4,
+        vcpus: 1,
+        ..Plain::zeroed()
+    };
     file.ioeventfd(&ioeventfd).fails_with(libc::EPERM)?;
     if crate::boot::kind() == Some(Kind::Pv) {
         file.mmap(dom, &[]).fails_with(libc::EPERM)?;
@@ -120,7 +148,11 @@ pub fn restrict() -> TestResult {
         }
         let memory = file.map_frames(domain.id(), &frames)?;
         memory.write_at(0, &1_u64);
-        let table = Resource { dom: domain.id(), kind: grant::RESOURCE, id: 0 };
+        let table = Resource {
+            dom: domain.id(),
+            kind: grant::RESOURCE,
+            id: 0,
+        };
         check(file.resource_size(table)? > 0, "a grant table of no frames")?;
         file.map_resource(table, 0, 1)?;
         // Another file is not concerned.
@@ -141,7 +173,13 @@ pub fn restrict_again() -> TestResult {
 
 pub fn restrict_reserved() -> TestResult {
     let file = Privcmd::open()?;
-    for domid in [DOMID_FIRST_RESERVED, DOMID_SELF, DOMID_XEN, 0x7ff4, u16::MAX] {
+    for domid in [
+        DOMID_FIRST_RESERVED,
+        DOMID_SELF,
+        DOMID_XEN,
+        0x7ff4,
+        u16::MAX,
+    ] {
         file.restrict(domid).fails_with(libc::EINVAL)?;
     }
     // Refused means not restricted.
@@ -163,7 +201,11 @@ pub fn restrict_keeps_ranges() -> TestResult {
         let memory = file.map_frames(domain.id(), &frames)?;
         memory.write_at(4096, &0x1234_u32);
         file.restrict(domain.id() + 1)?;
-        equal(memory.read_at(4096), 0x1234_u32, "a word of a frame mapped before")?;
+        equal(
+            memory.read_at(4096),
+            0x1234_u32,
+            "a word of a frame mapped before",
+        )?;
         memory.unmap()?;
         Ok(())
     })

@@ -11,7 +11,11 @@ use crate::xen::{BareDomain, Kind};
 
 /// Entries that lie one after the other from an address on, one frame each.
 fn entries(addr: usize, frames: &[u64]) -> Vec<MmapEntry> {
-    let entry = |(i, &mfn): (usize, &u64)| MmapEntry { va: (addr + i * PAGE) as u64, mfn, npages: 1 };
+    let entry = |(i, &mfn): (usize, &u64)| MmapEntry {
+        va: (addr + i * PAGE) as u64,
+        mfn,
+        npages: 1,
+    };
     frames.iter().enumerate().map(entry).collect()
 }
 
@@ -32,8 +36,19 @@ pub fn runs() -> TestResult {
     // A run of several: frames that happen to follow each other.
     if let Some(i) = (0..399).find(|&i| frames[i] + 1 == frames[i + 1]) {
         let range = file.reserve(2)?;
-        file.mmap(domain.id(), &[MmapEntry { va: range.addr() as u64, mfn: frames[i], npages: 2 }])?;
-        equal(range.read_at(PAGE), (i + 1) as u64, "the number of a run's second page")?;
+        file.mmap(
+            domain.id(),
+            &[MmapEntry {
+                va: range.addr() as u64,
+                mfn: frames[i],
+                npages: 2,
+            }],
+        )?;
+        equal(
+            range.read_at(PAGE),
+            (i + 1) as u64,
+            "the number of a run's second page",
+        )?;
     }
     drop((range, other));
     check(domain.destroyed_within(SOON)?, "pages are still held")
@@ -47,9 +62,16 @@ pub fn refused() -> TestResult {
     let all = entries(range.addr(), &frames);
     // Not from the start.
     file.mmap(domain.id(), &all[1..]).fails_with(libc::EINVAL)?;
-    file.mmap(domain.id(), &entries(range.addr() + 1, &frames)).fails_with(libc::EINVAL)?;
-    file.mmap(domain.id(), &entries(0, &frames)).fails_with(libc::EINVAL)?;
-    let mut argument = abi::Mmap { num: 1, dom: domain.id(), pad: 0, entry: 8 };
+    file.mmap(domain.id(), &entries(range.addr() + 1, &frames))
+        .fails_with(libc::EINVAL)?;
+    file.mmap(domain.id(), &entries(0, &frames))
+        .fails_with(libc::EINVAL)?;
+    let mut argument = abi::Mmap {
+        num: 1,
+        dom: domain.id(),
+        pad: 0,
+        entry: 8,
+    };
     sys::ioctl_struct(&file, abi::MMAP, &mut argument).fails_with(libc::EFAULT)?;
     file.mmap(domain.id(), &all)?;
     // Filled.
@@ -66,7 +88,10 @@ pub fn refused_leaves_nothing() -> TestResult {
         let mut entries = all.clone();
         change(&mut entries);
         file.mmap(domain.id(), &entries).fails_with(libc::EINVAL)?;
-        check((0..4).all(|i| !range.readable(i * PAGE)), "a refused call filled a page")
+        check(
+            (0..4).all(|i| !range.readable(i * PAGE)),
+            "a refused call filled a page",
+        )
     };
     // A gap, an overlap, past the end, and past the end of all addresses.
     refuse(&|e| e[2].va += PAGE as u64)?;
@@ -87,7 +112,8 @@ pub fn foreign_range() -> TestResult {
     anonymous.fill(1);
     let buffer = HypercallBuffer::open()?.pages(1)?;
     for place in [anonymous.addr(), buffer.addr()] {
-        file.mmap(domain.id(), &entries(place, &frames)).fails_with(libc::EINVAL)?;
+        file.mmap(domain.id(), &entries(place, &frames))
+            .fails_with(libc::EINVAL)?;
     }
     equal(anonymous.read_at::<u8>(0), 1, "a byte of other memory")
 }
@@ -97,6 +123,7 @@ pub fn translated() -> TestResult {
     let frames = domain.populate(1)?;
     let file = Privcmd::open()?;
     let range = file.reserve(1)?;
-    file.mmap(domain.id(), &entries(range.addr(), &frames)).fails_with(libc::ENOSYS)?;
+    file.mmap(domain.id(), &entries(range.addr(), &frames))
+        .fails_with(libc::ENOSYS)?;
     sys::ioctl_bad_pointer(&file, abi::MMAP).fails_with(libc::ENOSYS)
 }

@@ -20,7 +20,11 @@ fn filled(domain: &BareDomain, pages: usize) -> TestResult<Mapping> {
 
 fn intact(memory: &Mapping) -> TestResult {
     for (i, offset) in (0..memory.len()).step_by(PAGE).enumerate() {
-        equal(memory.read_at(offset), i as u32 + 1, format_args!("the number in page {i}"))?;
+        equal(
+            memory.read_at(offset),
+            i as u32 + 1,
+            format_args!("the number in page {i}"),
+        )?;
     }
     Ok(())
 }
@@ -28,13 +32,19 @@ fn intact(memory: &Mapping) -> TestResult {
 pub fn unfilled_is_sigbus() -> TestResult {
     for write in [false, true] {
         let child = Child::fork(|| {
-            let Ok(range) = Privcmd::open().and_then(|file| file.reserve(2)) else { return 1 };
+            let Ok(range) = Privcmd::open().and_then(|file| file.reserve(2)) else {
+                return 1;
+            };
             if write {
                 range.write_at(PAGE, &1_u8);
             }
             i32::from(range.read_at::<u8>(PAGE))
         })?;
-        equal(child.wait(), Exit::Signal(libc::SIGBUS), "the end of who touched an unfilled page")?;
+        equal(
+            child.wait(),
+            Exit::Signal(libc::SIGBUS),
+            "the end of who touched an unfilled page",
+        )?;
     }
     Ok(())
 }
@@ -54,7 +64,11 @@ pub fn not_inherited() -> TestResult {
         let memory = filled(&domain, 4)?;
         let addr = memory.addr();
         let child = Child::fork(|| i32::from(sys::probe(addr)))?;
-        equal(child.wait(), Exit::Status(0), "the child can read the parent's range")?;
+        equal(
+            child.wait(),
+            Exit::Status(0),
+            "the child can read the parent's range",
+        )?;
         intact(&memory)
     })
 }
@@ -63,7 +77,9 @@ pub fn not_split() -> TestResult {
     each_kind(|domain| {
         let memory = filled(&domain, 4)?;
         for (page, pages) in [(0, 1), (3, 1), (1, 2), (2, 2)] {
-            memory.unmap_part(page * PAGE, pages * PAGE).fails_with(libc::EINVAL)?;
+            memory
+                .unmap_part(page * PAGE, pages * PAGE)
+                .fails_with(libc::EINVAL)?;
         }
         intact(&memory)?;
         let unfilled = Privcmd::open()?.reserve(4)?;
@@ -108,7 +124,10 @@ pub fn moved_unfilled() -> TestResult {
     // As good as new wherever it is.
     let _ = range.move_away();
     file.mmap_batch(domain.id(), range.addr(), &frames, &mut [0; 4])?;
-    check(range.readable(3 * PAGE), "a page that was filled cannot be read")
+    check(
+        range.readable(3 * PAGE),
+        "a page that was filled cannot be read",
+    )
 }
 
 pub fn outlives_domain() -> TestResult {
@@ -118,7 +137,10 @@ pub fn outlives_domain() -> TestResult {
         drop(domain);
         // Dying, but its pages are held here.
         let info = xen.domain_info(id)?;
-        check(info.domain == id && info.is_dying(), "the domain went while its pages were mapped")?;
+        check(
+            info.domain == id && info.is_dying(),
+            "the domain went while its pages were mapped",
+        )?;
         intact(&memory)?;
         memory.unmap()?;
         let gone = sys::eventually(SOON, || xen.domain_info(id).map(|i| i.domain) != Ok(id));
@@ -128,7 +150,9 @@ pub fn outlives_domain() -> TestResult {
 
 pub fn never_filled() -> TestResult {
     let file = Privcmd::open()?;
-    let ranges: Vec<_> = (0..100).map(|i| file.reserve(1 + i * 37)).collect::<sys::Result<_>>()?;
+    let ranges: Vec<_> = (0..100)
+        .map(|i| file.reserve(1 + i * 37))
+        .collect::<sys::Result<_>>()?;
     drop(ranges);
     // A range larger than the machine costs nothing until it is filled.
     file.reserve(1 << 24)?;

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How long a grant stays mapped.
+
+use std::time::Duration;
+
+use super::each_grantor;
+use crate::device::Gntdev;
+use crate::ktap::{check, equal, skip, FailsWith, TestResult};
+use crate::resources::meminfo;
+use crate::suite::{scaled, NEVER, SOON};
+use crate::sys::{self, Child, Exit, Mapping, PAGE};
+
+pub fn partial_munmap() -> TestResult {
+    each_grantor(9, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        (0..9).for_each(|i| memory.write_at(i * PAGE, &(i as u8 + 1)));
+        let mut left = 9;
+        for i in [4, 0, 8, 5] {
+            memory.unmap_part(i * PAGE, PAGE)?;
+            left -= 1;
+            check(
+                sys::eventually(SOON, || grantor.in_use() == left),
+                "the grant of an unmapped page is in use",
+            )?;
+            check(
+                !grantor.table.in_use(grantor.references[i]),
+                "another grant was released",
+            )?;
+        }
+        for i in [1, 2, 3, 6, 7] {
+            equal(
+                memory.read_at(i * PAGE),
+                i as u8 + 1,
+                "a page beside an unmapped one",
+            )?;
+        }
+        memory.unmap()?;
+        drop(file);
+        grantor.released()
+    })
+}
+
+/// Puts a mapped page into a pipe, which then holds it.
+fn hold(memory: &Mapping, page: usize) -> TestResult<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+    let (read, write) = sys::pipe()?;
+    match sys::splice_memory(&write, memory, page * PAGE, PAGE) {
+        Ok(n) => equal(n, PAGE, "bytes put into the pipe")?,
+        Err(error) => return skip(format_args!("mapped grants cannot be pinned here: {error}")),
+    }
+    Ok((read, write))
+}
+
+pub fn pinned_page() -> TestResult {
+    each_grantor(1, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.fill(0x77);
+        let (read, _write) = hold(&memory, 0)?;
+        memory.unmap()?;
+        drop(file);
+        std::thread::sleep(NEVER);
+        equal(
+            grantor.in_use(),
+            1,
+            "grants in use while the pipe has the page",
+        )?;
+        let mut buffer = [0; PAGE];
+        equal(sys::read(&read, &mut buffer)?, PAGE, "bytes in the pipe")?;
+        check(
+            buffer.iter().all(|&b| b == 0x77),
+            "the pipe has other bytes than the page",
+        )?;
+        drop(read);
+        check(
+            sys::eventually(4 * SOON, || grantor.in_use() == 0),
+            "the grant is in use after the pipe is gone",
+        )
+    })
+}
+
+pub fn pinned_page_delays_only_itself() -> TestResult {
+    each_grantor(6, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.fill(0x66);
+        let pipe = hold(&memory, 3)?;
+        // In parts: each is for itself.
+        for part in [0..2, 2..3, 3..4, 4..6] {
+            memory.unmap_part(part.start * PAGE, part.len() * PAGE)?;
+        }
+        check(
+            sys::eventually(SOON, || grantor.in_use() == 1),
+            "other grants wait for the one that is held",
+        )?;
+        check(
+            grantor.table.in_use(grantor.references[3]),
+            "the grant that is held was released",
+        )?;
+        drop(pipe);
+        check(
+            sys::eventually(4 * SOON, || grantor.in_use() == 0),
+            "the grant is in use after the pipe is gone",
+        )
+    })
+}
+
+pub fn fork_pv() -> TestResult {
+    each_grantor(2, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        let child = Child::fork(|| i32::from(memory.readable(0)))?;
+        equal(
+            child.wait(),
+            Exit::Status(0),
+            "the child can read the parent's grants",
+        )?;
+        memory.write_at(PAGE, &1_u8);
+        equal(grantor.in_use(), 2, "grants in use")
+    })
+}
+
+pub fn fork_translated() -> TestResult {
+    each_grantor(2, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.write_at(PAGE, &1_u8);
+        let (read, write) = sys::pipe()?;
+        let mut child = Child::fork(|| {
+            let _ = sys::read(&read, &mut [0]);
+            i32::from(memory.read_at::<u8>(PAGE) != 1)
+        })?;
+        memory.unmap()?;
+        drop(file);
+        std::thread::sleep(NEVER);
+        equal(grantor.in_use(), 2, "grants in use by the child")?;
+        sys::write(&write, &[0])?;
+        equal(
+            child.wait_for(SOON),
+            Some(Exit::Status(0)),
+            "the child's end",
+        )?;
+        check(
+            sys::eventually(SOON, || grantor.in_use() == 0),
+            "grants are in use after the child's end",
+        )
+    })
+}
+
+pub fn outlives_file() -> TestResult {
+    each_grantor(2, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        drop(file);
+        memory.write_at(PAGE, &1_u8);
+        equal(memory.read_at(PAGE), 1_u8, "what was written")?;
+        equal(grantor.in_use(), 2, "grants in use")?;
+        memory.unmap()?;
+        grantor.released()
+    })
+}
+
+pub fn outlives_domain() -> TestResult {
+    each_grantor(2, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.write_at(0, &3_u8);
+        let (id, xen) = (grantor.id(), crate::xen::Xen::open()?);
+        drop(grantor);
+        equal(memory.read_at(0), 3_u8, "what was written")?;
+        check(
+            xen.domain_info(id)?.is_dying(),
+            "the domain went while its grants were mapped",
+        )?;
+        memory.unmap()?;
+        drop(file);
+        let gone = sys::eventually(SOON, || xen.domain_info(id).map(|i| i.domain) != Ok(id));
+        check(gone, "pages are still held")
+    })
+}
+
+pub fn not_resized() -> TestResult {
+    each_grantor(2, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, mut memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.remap(4 * PAGE).fails_with(libc::EFAULT)?;
+        memory.write_at(PAGE, &1_u8);
+        equal(grantor.in_use(), 2, "grants in use")
+    })
+}
+
+pub fn moved() -> TestResult {
+    each_grantor(4, |grantor| {
+        let view = grantor.view()?;
+        let file = Gntdev::open()?;
+        let (_, mut memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.write_at(3 * PAGE, &8_u8);
+        let old = memory.addr();
+        // Moved or refused: in either case there is one place, and it is the grantor's pages.
+        if memory.move_away().is_ok() {
+            check(!sys::probe(old), "the old place can still be read")?;
+        }
+        if memory.readable(3 * PAGE) {
+            equal(memory.read_at(3 * PAGE), 8_u8, "what was written")?;
+            memory.write_at(0, &9_u8);
+            equal(view.read_at(0), 9_u8, "what was written through the grant")?;
+        }
+        memory.unmap()?;
+        drop(file);
+        grantor.released()
+    })
+}
+
+pub fn discarded() -> TestResult {
+    each_grantor(3, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        // Allowed or not, nothing may break, and nothing stay behind.
+        let _ = memory.advise(libc::MADV_DONTNEED);
+        let _ = memory.readable(PAGE);
+        memory.unmap()?;
+        drop(file);
+        grantor.released()
+    })
+}
+
+pub fn killed() -> TestResult {
+    let pages = scaled(200);
+    each_grantor(pages, |grantor| {
+        for round in 0..scaled(12).max(4) as u64 {
+            let mut child = Child::fork(|| {
+                let Ok(file) = Gntdev::open() else { return 1 };
+                loop {
+                    let Ok((index, memory)) = file.map_memory(grantor.id(), &grantor.references)
+                    else {
+                        return 2;
+                    };
+                    if round % 2 == 0 {
+                        let _ = file.unmap(index, pages as u32);
+                        let _ = memory.unmap_part(5 * PAGE, 10 * PAGE);
+                    }
+                }
+            })?;
+            let end = child.wait_for(Duration::from_millis(7 * round + 3));
+            equal(end, None, "the child's end before it is killed")?;
+            child.kill(libc::SIGKILL);
+            equal(
+                child.wait_for(6 * SOON),
+                Some(Exit::Signal(libc::SIGKILL)),
+                "the child's end",
+            )?;
+        }
+        check(
+            sys::eventually(SOON, || grantor.in_use() == 0),
+            "grants are in use after the end of all",
+        )
+    })
+}
+
+pub fn threads() -> TestResult {
+    each_grantor(16, |grantor| {
+        let file = Gntdev::open()?;
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|worker| {
+                    let (file, grantor) = (&file, &grantor);
+                    scope.spawn(move || -> TestResult {
+                        for _ in 0..scaled(15) {
+                            let references = &grantor.references[worker * 4..worker * 4 + 4];
+                            let (index, memory) = file.map_memory(grantor.id(), references)?;
+                            memory.write_at(3 * PAGE, &(worker as u8));
+                            equal(
+                                memory.read_at(3 * PAGE),
+                                worker as u8,
+                                "what this thread wrote",
+                            )?;
+                            memory.unmap()?;
+                            file.unmap(index, 4)?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            workers.into_iter().try_for_each(|w| match w.join() {
+                Ok(result) => result,
+                Err(_) => crate::ktap::fail("a thread panicked"),
+            })
+        })?;
+        drop(file);
+        grantor.released()
+    })
+}
+
+pub fn leaks_nothing() -> TestResult {
+    each_grantor(64, |grantor| {
+        let times = scaled(50);
+        let rounds = |n: usize| -> TestResult {
+            for _ in 0..n {
+                let file = Gntdev::open()?;
+                let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+                memory.write_at(0, &1_u8);
+            }
+            Ok(())
+        };
+        rounds(2)?;
+        let before = meminfo("MemFree").unwrap_or(0);
+        rounds(times)?;
+        sys::eventually(SOON, || grantor.in_use() == 0);
+        let lost = before.saturating_sub(meminfo("MemFree").unwrap_or(0));
+        // Half of what it would be if the pages behind the grants stayed.
+        check(
+            lost < (64 * times * 2) as u64,
+            format_args!("{lost} KiB are gone"),
+        )
+    })
+}
