@@ -6,6 +6,7 @@
 
 use crate::{
     bindings,
+    domid::DomId,
     ext::{
         pinned::{
             pages_touched,
@@ -16,7 +17,10 @@ use crate::{
     hypercall::preemptible,
     restriction::Authorised, //
 };
-use kernel::prelude::*;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
 
 crate::user_structs! {
     /// A buffer in the memory of the current process, as `struct privcmd_dm_op_buf` has it.
@@ -60,7 +64,7 @@ pub fn call(right: Authorised<'_>, buffers: &[UserBuffer]) -> Result<isize> {
         let mut pinned = PinnedFew::<FEW_PAGES>::new();
         let mut list: [bindings::xen_dm_op_buf; FEW] = Default::default();
         for (entry, buffer) in list.iter_mut().zip(buffers) {
-            pinned.add(buffer.address, buffer.len)?;
+            pinned.add(buffer.address, buffer.len).map_err(beyond)?;
             set(entry, buffer);
         }
         return Ok(operate(right, list.get(..buffers.len()).ok_or(EINVAL)?));
@@ -69,13 +73,24 @@ pub fn call(right: Authorised<'_>, buffers: &[UserBuffer]) -> Result<isize> {
     let mut pinned = PinnedPages::with_capacity(pages)?;
     let mut list = KVVec::with_capacity(buffers.len(), GFP_KERNEL)?;
     for buffer in buffers {
-        let added = pinned.add(buffer.address, buffer.len, true)?;
+        let added = pinned
+            .add(buffer.address, buffer.len, true)
+            .map_err(beyond)?;
         pinned.mark_dirty_range(added);
         let mut entry = bindings::xen_dm_op_buf::default();
         set(&mut entry, buffer);
         list.push(entry, GFP_KERNEL)?;
     }
     Ok(operate(right, &list))
+}
+
+/// What is beyond all addresses is not the process's either.
+fn beyond(error: Error) -> Error {
+    if error == EOVERFLOW {
+        EFAULT
+    } else {
+        error
+    }
 }
 
 #[inline]
@@ -92,4 +107,42 @@ fn operate(right: Authorised<'_>, list: &[bindings::xen_dm_op_buf]) -> isize {
         bindings::xen_rust_dm_op(right.domain().raw(), list.len() as u32, list.as_ptr())
     });
     ret as isize
+}
+
+/// An operation to be done time and again, from whatever context.
+pub struct Prepared {
+    domain: DomId,
+    operation: KVec<u8>,
+}
+
+impl Prepared {
+    /// Prepares the operation that the bytes of its only buffer describe, on the domain that
+    /// `right` is for.
+    pub fn new(right: Authorised<'_>, operation: KVec<u8>) -> Self {
+        Self {
+            domain: right.domain(),
+            operation,
+        }
+    }
+
+    /// Whose domain it is about.
+    pub fn domain(&self) -> DomId {
+        self.domain
+    }
+
+    /// Has Xen do it. Calls Xen; does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// What Xen says.
+    pub fn run(&self) -> Result {
+        let mut entry = bindings::xen_dm_op_buf::default();
+        let address = self.operation.as_ptr() as usize;
+        // SAFETY: The entry is valid; the wrapper stores both values in it.
+        unsafe { bindings::xen_rust_dm_op_buf_set(&mut entry, address, self.operation.len()) };
+        // SAFETY: There is one entry, for memory of the kernel that the value owns. An operation
+        // that has something to tell is written to by Xen, within its length; nobody reads that,
+        // and nobody else has the bytes.
+        to_result(unsafe { bindings::xen_rust_dm_op(self.domain.raw(), 1, &entry) })
+    }
 }

@@ -7,10 +7,12 @@
 pub mod capability;
 pub mod counters;
 pub mod errno;
+pub mod eventfd;
 pub mod fasync;
 pub mod file;
 pub mod fs;
 pub mod global;
+pub mod irq_lock;
 pub mod latch;
 pub mod misc;
 pub mod mm_lock;
@@ -26,11 +28,11 @@ pub mod seq;
 pub mod sysfs;
 pub mod task;
 pub mod user;
+pub(crate) mod version;
 pub mod vma;
 pub mod wait;
 pub mod work;
 pub mod workqueue;
-pub(crate) mod version;
 
 /// The module this code is linked into.
 pub(crate) const fn this_module() -> *mut crate::bindings::module {

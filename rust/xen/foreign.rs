@@ -22,6 +22,7 @@ use crate::{
     domain::is_pv,
     domid::DomId,
     ext::{
+        latch::Gate,
         mm_lock::{
             LockedVma,
             MmapWriteGuard, //
@@ -43,7 +44,10 @@ use crate::{
     resource::Resource,
     restriction::Authorised, //
 };
-use core::ptr;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
     error::to_result,
     ffi::c_int,
@@ -62,6 +66,7 @@ use kernel::{
 };
 
 mod ledger;
+mod machine;
 mod pages;
 
 pub use ledger::Ledger;
@@ -94,7 +99,7 @@ struct Content {
     /// The same for further domains: a range hardly ever has more than one.
     others: KVec<(DomId, usize)>,
     /// What the range was filled from, if not from frames by number.
-    resource: Option<Resource>,
+    origin: Option<Origin>,
 }
 
 impl Content {
@@ -104,7 +109,7 @@ impl Content {
             frames: 0,
             domain: DomId::IDLE,
             others: KVec::new(),
-            resource: None,
+            origin: None,
         }
     }
 
@@ -133,6 +138,14 @@ impl Content {
     }
 }
 
+/// Which frames of a resource a range shows, from its start on.
+#[derive(Copy, Clone)]
+struct Origin {
+    resource: Resource,
+    domain: DomId,
+    first: u64,
+}
+
 struct Inner {
     state: State,
     content: Content,
@@ -146,6 +159,8 @@ struct Inner {
 #[pin_data(PinnedDrop)]
 pub struct ForeignRange {
     ledger: Arc<Ledger>,
+    /// Closed while a call fills it: others wait for it to be done.
+    idle: Gate,
     #[pin]
     inner: Mutex<Inner>,
 }
@@ -162,6 +177,7 @@ impl ForeignRange {
         let range = Arc::pin_init(
             pin_init!(Self {
                 ledger,
+                idle: Gate::new(),
                 inner <- new_mutex!(Inner {
                     state: State::Fresh,
                     content: Content::none(),
@@ -234,15 +250,6 @@ impl MappingState for ForeignRange {
             return Err(EBUSY);
         }
         Ok(())
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Misplaced | Refusal::Filled => EINVAL,
-            Refusal::Busy => EBUSY,
-        }
     }
 }
 
@@ -409,14 +416,20 @@ pub fn extent_at(address: usize) -> Result<Extent> {
         .ok_or(EINVAL)
 }
 
+enum Owned {
+    Yes(Filling),
+    /// Another call has it.
+    Busy(Arc<ForeignRange>),
+}
+
 impl Filling {
     /// Begins to fill the `pages` pages at `address` of a range, and lets `first` do a piece of it
-    /// under the same lock. Sleeps.
+    /// under the same lock. Waits while another call is filling it. Sleeps.
     ///
     /// # Errors
     ///
-    /// `EINVAL` unless there is such a range and `fill` lets these pages be filled, `EBUSY` when
-    /// another call is filling it, `EINTR`, `ENOMEM`, and what `first` says.
+    /// `EINVAL` unless there is such a range and `fill` lets these pages be filled, `EBUSY` when it
+    /// was to be filled as a whole and has been; `EINTR`, `ENOMEM`, and what `first` says.
     pub fn begin(
         right: Authorised<'_>,
         address: usize,
@@ -424,52 +437,71 @@ impl Filling {
         fill: range::Fill,
         first: impl FnOnce(&mut Piecewise<'_>) -> Result,
     ) -> Result<Self> {
-        let lock = MmapWriteGuard::lock()?;
-        let (vma, range, extent) = lookup(&lock, address).ok_or(EINVAL)?;
-        let span: Span = extent.span(address, pages).ok_or(EINVAL)?;
-        let total = extent.pages();
-        let domain = right.domain();
-
-        range.ledger.reserve(domain)?;
-        let (content, prior) = {
-            let mut inner = range.inner.lock();
-            let prior = inner.state.begin(total, span, fill).map_err(|refusal| {
-                // The one caller that may fill a whole range only, and that once.
-                match (fill, refusal) {
-                    (range::Fill::Whole, Refusal::Filled) => EBUSY,
-                    _ => refusal.into(),
+        loop {
+            let lock = MmapWriteGuard::lock()?;
+            let (vma, range, extent) = lookup(&lock, address).ok_or(EINVAL)?;
+            let span = extent.span(address, pages).ok_or(EINVAL)?;
+            match Self::own(range, extent, span, right.domain(), address, fill)? {
+                Owned::Yes(mut filling) => {
+                    let result = first(&mut Piecewise {
+                        filling: &mut filling,
+                        vma,
+                    });
+                    // Taking back needs the lock for itself.
+                    drop(lock);
+                    return result.map(|()| filling);
                 }
-            })?;
-            if let Err(e) = inner.content.reserve(domain) {
-                inner.state.abandon(prior);
-                return Err(e);
+                Owned::Busy(range) => {
+                    drop(lock);
+                    range.idle.wait_killable()?;
+                }
             }
-            (
-                core::mem::replace(&mut inner.content, Content::none()),
-                prior,
-            )
-        };
+        }
+    }
 
-        let mut filling = Self {
+    /// Takes what the range holds over, if no other call has.
+    fn own(
+        range: Arc<ForeignRange>,
+        extent: Extent,
+        span: Span,
+        domain: DomId,
+        start: usize,
+        fill: range::Fill,
+    ) -> Result<Owned> {
+        let total = extent.pages();
+        range.ledger.reserve(domain)?;
+
+        let mut inner = range.inner.lock();
+        let prior = match (inner.state.begin(total, span, fill), fill) {
+            (Ok(prior), _) => prior,
+            (Err(Refusal::Busy), _) => {
+                drop(inner);
+                return Ok(Owned::Busy(range));
+            }
+            (Err(Refusal::Filled), range::Fill::Whole) => return Err(EBUSY),
+            (Err(Refusal::Filled | Refusal::Misplaced), _) => return Err(EINVAL),
+        };
+        if let Err(e) = inner.content.reserve(domain) {
+            inner.state.abandon(prior);
+            return Err(e);
+        }
+        let content = core::mem::replace(&mut inner.content, Content::none());
+        range.idle.close();
+        drop(inner);
+
+        Ok(Owned::Yes(Self {
             range,
             backed_before: content.backed.len(),
             content,
             prior: Some(prior),
             total,
-            start: address,
-            pages,
+            start,
+            pages: span.pages(),
             done: 0,
             mapped: 0,
             domain,
             _here: NotThreadSafe,
-        };
-        let result = first(&mut Piecewise {
-            filling: &mut filling,
-            vma,
-        });
-        // Taking back needs the lock for itself.
-        drop(lock);
-        result.map(|()| filling)
+        }))
     }
 
     /// Lets `next` do a further piece. Sleeps.
@@ -498,6 +530,7 @@ impl Filling {
         let mut inner = self.range.inner.lock();
         inner.state.finish(self.total, prior, self.mapped);
         inner.content = content;
+        self.range.idle.open();
     }
 }
 
@@ -519,10 +552,14 @@ impl Drop for Filling {
         // SAFETY: These are the pages that this call has added, which have been in its part of the
         // mapping only; that part has just been emptied, or is gone.
         unsafe { content.backed.release(added) };
+        if prior.was_fresh() {
+            content.origin = None;
+        }
 
         let mut inner = self.range.inner.lock();
         inner.state.abandon(prior);
         inner.content = content;
+        self.range.idle.open();
     }
 }
 
@@ -619,9 +656,13 @@ impl Piecewise<'_> {
         Ok(())
     }
 
-    /// The range has been filled from `resource`.
-    pub fn set_resource(&mut self, resource: Resource) {
-        self.filling.content.resource = Some(resource);
+    /// Notes that the range shows frames of `resource`, the `first` one on.
+    pub fn set_origin(&mut self, resource: Resource, first: u64) {
+        self.filling.content.origin = Some(Origin {
+            resource,
+            domain: self.filling.domain,
+            first,
+        });
     }
 
     /// Has Xen enter frames into the page table (paravirtual kernels).
@@ -763,5 +804,94 @@ fn request(owner: DomId, updates: &mut [bindings::mmu_update], errors: &mut [c_i
         *failed = ret;
         errors = rest;
         updates = updates.get_mut(done + 1..).unwrap_or_default();
+    }
+}
+
+/// A frame that a domain's ioreq server shares with its device model, kept at hand for the kernel.
+///
+/// # Invariants
+///
+/// `address` is that of a page which stays mapped for the kernel as long as the value lives.
+pub struct IoreqFrame {
+    address: NonNull<u8>,
+    _held: Held,
+}
+
+// SAFETY: The page can be accessed from anywhere.
+unsafe impl Send for IoreqFrame {}
+// SAFETY: As above; whoever accesses it reckons with others doing so.
+unsafe impl Sync for IoreqFrame {}
+
+/// What keeps the page.
+enum Held {
+    /// The range that shows it has it in our physical address space, where the kernel sees it too.
+    Range { _range: Arc<ForeignRange> },
+    /// A mapping of the kernel's own.
+    Mapping { _mapping: machine::MachineMapping },
+}
+
+impl IoreqFrame {
+    /// The frame that the current process sees at `address`, the start of a page in a range that
+    /// was filled from an ioreq server of the domain that `right` is for. Sleeps, and calls Xen.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when anything else is there; `ENOMEM`, `EINTR`, and what Xen says.
+    pub fn at(right: Authorised<'_>, address: usize) -> Result<Self> {
+        /// Before it comes the page of buffered requests.
+        const FIRST: u64 = 1;
+
+        let lock = MmapWriteGuard::lock()?;
+        let (_, range, extent) = lookup(&lock, address).ok_or(EINVAL)?;
+        drop(lock);
+        let index = extent.span(address, 1).ok_or(EINVAL)?.first();
+
+        let (origin, page) = {
+            let inner = range.inner.lock();
+            let origin = inner.content.origin.ok_or(EINVAL)?;
+            if inner.state != State::Filled
+                || origin.domain != right.domain()
+                || origin.resource.kind() != Resource::IOREQ_SERVER
+            {
+                return Err(EINVAL);
+            }
+            (origin, inner.content.backed.nth(index))
+        };
+        let at = origin.first.checked_add(index as u64).ok_or(EINVAL)?;
+        if at < FIRST {
+            return Err(EINVAL);
+        }
+
+        if is_pv() {
+            let mut frame = [0];
+            let owned_by_us = origin.resource.acquire(right, at, &mut frame)?;
+            let owner = if owned_by_us {
+                DomId::SELF
+            } else {
+                right.domain()
+            };
+            let [frame] = frame;
+            let mapping = machine::MachineMapping::new(frame, owner)?;
+            // INVARIANT: It is mapped as long as the mapping lives.
+            Ok(Self {
+                address: mapping.address(),
+                _held: Held::Mapping { _mapping: mapping },
+            })
+        } else {
+            let page = page.ok_or(EINVAL)?;
+            // SAFETY: The page is the range's.
+            let address = unsafe { bindings::xen_rust_page_address(page) };
+            // INVARIANT: The pool's pages are in the kernel's direct mapping; the page is not given
+            // back before the range is gone.
+            Ok(Self {
+                address: NonNull::new(address.cast()).ok_or(EINVAL)?,
+                _held: Held::Range { _range: range },
+            })
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> NonNull<u8> {
+        self.address
     }
 }

@@ -7,9 +7,11 @@
 
 #include "helpers/domain.c"
 #include "helpers/event.c"
+#include "helpers/eventfd.c"
 #include "helpers/foreign.c"
 #include "helpers/grant.c"
 #include "helpers/hypercall.c"
+#include "helpers/irq.c"
 #include "helpers/latch.c"
 #include "helpers/memory.c"
 #include "helpers/mm.c"

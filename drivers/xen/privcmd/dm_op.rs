@@ -24,7 +24,7 @@ xen::module_param! {
     static MAX_BUFS: u32 = 16, "dm_op_max_nr_bufs", 0o644,
         "Maximum number of buffers per dm_op hypercall";
     /// How long each of them may be, in bytes.
-    static BUF_MAX_SIZE: u32 = 4096, "dm_op_buf_max_size", 0o644,
+    pub(crate) static BUF_MAX_SIZE: u32 = 4096, "dm_op_buf_max_size", 0o644,
         "Maximum size of a dm_op hypercall buffer";
 }
 

@@ -8,6 +8,8 @@
 use crate::{
     dm_op,
     ioctl,
+    ioeventfd::IoEventFds,
+    irqfd::IrqFds,
     mmap,
     resource,
     stats::{
@@ -67,6 +69,10 @@ pub(crate) struct PrivcmdFile {
     /// What its ranges hold, from the first one on.
     #[pin]
     ledger: Mutex<Option<Arc<Ledger>>>,
+    #[pin]
+    irqfds: IrqFds,
+    #[pin]
+    ioeventfds: IoEventFds,
 }
 
 /// The argument of a command, in the caller's memory.
@@ -187,6 +193,18 @@ impl PrivcmdFile {
                 let request: ioctl::MmapResource = argument.read()?;
                 resource::map(self.authorise(request.domain())?, &request, argument)?;
             }
+            ioctl::IRQFD => {
+                CALLS.inc(Call::IrqFd);
+                let request: ioctl::IrqFd = argument.read()?;
+                self.irqfds
+                    .irqfd(self.authorise(request.domain())?, &request)?;
+            }
+            ioctl::IOEVENTFD => {
+                CALLS.inc(Call::IoEventFd);
+                let request: ioctl::IoEventFd = argument.read()?;
+                self.ioeventfds
+                    .ioeventfd(self.authorise(request.domain())?, &request)?;
+            }
             ioctl::PCIDEV_GET_GSI => self.pcidev_get_gsi(argument)?,
             _ => return Err(ENOTTY),
         }
@@ -205,6 +223,8 @@ impl FileOperations for PrivcmdFile {
             pin_init!(Self {
                 restriction,
                 ledger <- new_mutex!(None),
+                irqfds <- IrqFds::new(),
+                ioeventfds <- IoEventFds::new(),
             }),
             GFP_KERNEL,
         )
@@ -240,6 +260,8 @@ impl FileOperations for PrivcmdFile {
             Some(domain) => seq_print!(m, "restricted-to:\t{}\n", domain.raw()),
             None => seq_print!(m, "restricted-to:\tnone\n"),
         }
+        seq_print!(m, "irqfds:\t{}\n", this.irqfds.len());
+        seq_print!(m, "ioeventfds:\t{}\n", this.ioeventfds.len());
         let Some(ledger) = this.ledger.lock().clone() else {
             seq_print!(m, "ranges:\t0\n");
             return;

@@ -16,6 +16,10 @@ const fn ioc(nr: u32, size: usize) -> u32 {
     ((size as u32) << 16) | ((b'P' as u32) << 8) | nr
 }
 
+const fn iow(nr: u32, size: usize) -> u32 {
+    (1 << 30) | ioc(nr, size)
+}
+
 pub(crate) const HYPERCALL: u32 = ioc(0, size_of::<Hypercall>());
 pub(crate) const MMAP: u32 = ioc(2, size_of::<Mmap>());
 pub(crate) const MMAPBATCH: u32 = ioc(3, size_of::<MmapBatch>());
@@ -23,6 +27,8 @@ pub(crate) const MMAPBATCH_V2: u32 = ioc(4, size_of::<MmapBatchV2>());
 pub(crate) const DM_OP: u32 = ioc(5, size_of::<DmOp>());
 pub(crate) const RESTRICT: u32 = ioc(6, size_of::<u16>());
 pub(crate) const MMAP_RESOURCE: u32 = ioc(7, size_of::<MmapResource>());
+pub(crate) const IRQFD: u32 = iow(8, size_of::<IrqFd>());
+pub(crate) const IOEVENTFD: u32 = iow(9, size_of::<IoEventFd>());
 pub(crate) const PCIDEV_GET_GSI: u32 = ioc(10, size_of::<PciDevGetGsi>());
 
 // The numbers that the toolstacks were compiled with.
@@ -33,6 +39,8 @@ const _: () = assert!(MMAPBATCH_V2 == 0x0020_5004);
 const _: () = assert!(DM_OP == 0x0010_5005);
 const _: () = assert!(RESTRICT == 0x0002_5006);
 const _: () = assert!(MMAP_RESOURCE == 0x0020_5007);
+const _: () = assert!(IRQFD == 0x4018_5008);
+const _: () = assert!(IOEVENTFD == 0x4030_5009);
 const _: () = assert!(PCIDEV_GET_GSI == 0x0008_500a);
 
 user_structs! {
@@ -88,6 +96,28 @@ user_structs! {
         pub(crate) addr: u64,
     }
 
+    pub(crate) struct IrqFd {
+        pub(crate) dm_op: u64,
+        pub(crate) size: u32,
+        pub(crate) fd: u32,
+        pub(crate) flags: u32,
+        dom: u16,
+        _pad: [u8; 2],
+    }
+
+    pub(crate) struct IoEventFd {
+        pub(crate) ioreq: u64,
+        pub(crate) ports: u64,
+        pub(crate) addr: u64,
+        pub(crate) addr_len: u32,
+        pub(crate) event_fd: u32,
+        pub(crate) vcpus: u32,
+        pub(crate) vq: u32,
+        pub(crate) flags: u32,
+        dom: u16,
+        _pad: [u8; 2],
+    }
+
     pub(crate) struct PciDevGetGsi {
         pub(crate) sbdf: u32,
         pub(crate) gsi: u32,
@@ -106,4 +136,12 @@ macro_rules! of_domain {
     )*};
 }
 
-of_domain!(Mmap, MmapBatch, MmapBatchV2, DmOp, MmapResource);
+of_domain!(
+    Mmap,
+    MmapBatch,
+    MmapBatchV2,
+    DmOp,
+    MmapResource,
+    IrqFd,
+    IoEventFd
+);

@@ -90,8 +90,8 @@ pub(crate) fn batch_v1(right: Authorised<'_>, request: &ioctl::MmapBatch) -> Res
 /// # Errors
 ///
 /// `EINVAL` unless the request is about a whole range of ours that has not been filled, or a part
-/// of a filled one where no page has a frame; `EFAULT` when an array is not the caller's; `EBUSY`
-/// while another call is filling the range; `ENOMEM`; `EINTR`. Then nothing is mapped. `ENOENT`
+/// of a filled one where no page has a frame; `EFAULT` when an array is not the caller's; `ENOMEM`;
+/// `EINTR`. Then nothing is mapped. `ENOENT`
 /// when a frame is paged out: then the others are mapped.
 pub(crate) fn batch_v2(right: Authorised<'_>, request: &ioctl::MmapBatchV2) -> Result {
     batch(
@@ -190,7 +190,7 @@ fn report(request: &Batch, index: usize, frames: &mut Frames<'_>) -> Result<bool
 /// # Errors
 ///
 /// `EINVAL` unless the runs tile a range of ours from its start, and that has not been filled;
-/// what Xen says of the first frame that it refuses; `EFAULT`, `EBUSY`, `ENOMEM`, `EINTR`. Then
+/// what Xen says of the first frame that it refuses; `EFAULT`, `ENOMEM`, `EINTR`. Then
 /// nothing is mapped.
 pub(crate) fn tiles(right: Authorised<'_>, request: &ioctl::Mmap) -> Result {
     let count = usize::try_from(request.num).map_err(|_| EINVAL)?;
@@ -207,7 +207,7 @@ pub(crate) fn tiles(right: Authorised<'_>, request: &ioctl::Mmap) -> Result {
     let mut pages = 0usize;
     for index in 0..count {
         checkpoint()?;
-        if let Some(span) = tiling.lay(read_tile(request, index)?)? {
+        if let Some(span) = tiling.lay(read_tile(request, index)?).map_err(|_| EINVAL)? {
             pages = pages.checked_add(span.pages()).ok_or(EINVAL)?;
         }
     }
@@ -220,7 +220,7 @@ pub(crate) fn tiles(right: Authorised<'_>, request: &ioctl::Mmap) -> Result {
     let mut filling: Option<Filling> = None;
     for index in 0..count {
         let tile = read_tile(request, index)?;
-        let Some(span) = tiling.lay(tile)? else {
+        let Some(span) = tiling.lay(tile).map_err(|_| EINVAL)? else {
             continue;
         };
         filling = Some(lay(right, start, pages, tile, span, &mut piece, filling)?);

@@ -13,6 +13,8 @@ mod buf;
 mod dm_op;
 mod file;
 mod ioctl;
+mod ioeventfd;
+mod irqfd;
 mod mmap;
 mod resource;
 mod stats;

@@ -28,8 +28,7 @@ use xen::{
 ///
 /// # Errors
 ///
-/// `EINVAL` unless the request is about just a range of ours, `EBUSY` when that has been filled or
-/// is being filled; what Xen says of a frame that it refuses; `EFAULT`, `ENOMEM`, `EINTR`. Then
+/// `EINVAL` unless the request is about just a range of ours, `EBUSY` when that has been filled; what Xen says of a frame that it refuses; `EFAULT`, `ENOMEM`, `EINTR`. Then
 /// nothing is mapped.
 pub(crate) fn map(
     right: Authorised<'_>,
@@ -79,7 +78,7 @@ impl Request<'_> {
         let (_, len) = pieces.next().ok_or(EINVAL)?;
         let mut filling =
             Filling::begin(self.right, self.address, self.count, Fill::Whole, |range| {
-                range.set_resource(self.resource);
+                range.set_origin(self.resource, self.first);
                 range.map_resource(
                     self.right,
                     &self.resource,

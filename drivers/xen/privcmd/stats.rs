@@ -45,6 +45,16 @@ calls! {
         DmOp = "dm_op",
         /// Restrictions.
         Restrict = "restrict",
+        /// eventfds for injection, made or taken back.
+        IrqFd = "irqfd",
+        /// eventfds for notifications, made or taken back.
+        IoEventFd = "ioeventfd",
+        /// Injections by an eventfd.
+        Injection = "injection",
+        /// Those that Xen has refused.
+        InjectionFailed = "injection_failed",
+        /// Notifications of a guest that an eventfd was signalled for.
+        Notification = "notification",
         /// GSIs asked for.
         PciDevGetGsi = "pcidev_get_gsi",
         /// Hypercall buffers mapped.

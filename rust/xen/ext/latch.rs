@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Something that happens once, and that others wait for.
+//! Something that others wait for.
 //!
 //! Unlike the kernel's completion this needs no initialisation at run time, so that it can be in a
-//! `static`: it waits on one of the wait queues that the kernel keeps for variables.
+//! `static`, and is no larger than a number: it waits on one of the wait queues that the kernel
+//! keeps for variables.
 //!
 //! C header: `include/linux/wait_bit.h`.
 
@@ -49,6 +50,46 @@ impl Latch {
 }
 
 impl Default for Latch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Is open or closed, as often as one likes.
+pub struct Gate(AtomicU32);
+
+impl Gate {
+    /// An open one.
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(1))
+    }
+
+    /// Closes it.
+    #[inline]
+    pub fn close(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Opens it, and wakes those who wait for that.
+    #[inline]
+    pub fn open(&self) {
+        // SAFETY: As for `Latch::open`.
+        unsafe { bindings::xen_rust_latch_open(self.0.as_ptr()) };
+    }
+
+    /// Waits until it is open; it may be closed again by then. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` when a fatal signal comes first.
+    pub fn wait_killable(&self) -> Result {
+        // SAFETY: The variable is valid as long as the call lasts.
+        to_result(unsafe { bindings::xen_rust_latch_wait_killable(self.0.as_ptr()) })
+            .map_err(|_| EINTR)
+    }
+}
+
+impl Default for Gate {
     fn default() -> Self {
         Self::new()
     }

@@ -60,7 +60,7 @@ impl<const N: usize> PinnedFew<N> {
                 bindings::pin_user_pages_fast(
                     at,
                     left as i32,
-                    bindings::FOLL_WRITE as u32,
+                    bindings::FOLL_WRITE,
                     room.as_mut_ptr(),
                 )
             };

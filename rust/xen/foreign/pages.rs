@@ -96,6 +96,19 @@ impl Backed {
         self.len
     }
 
+    /// The page that was added as number `index`, counted from 0. Takes longer the more have been
+    /// added since.
+    pub(super) fn nth(&self, index: usize) -> Option<*mut bindings::page> {
+        let mut steps = self.len.checked_sub(index.checked_add(1)?)?;
+        let mut page = self.first;
+        while steps != 0 {
+            // SAFETY: By the type invariant there are more pages in the chain.
+            page = unsafe { bindings::xen_rust_page_private(page) } as *mut bindings::page;
+            steps -= 1;
+        }
+        Some(page)
+    }
+
     /// Adds `page`.
     ///
     /// # Safety

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <linux/err.h>
 #include <linux/mm.h>
+#include <linux/vmalloc.h>
 #include <asm/xen/hypercall.h>
 #include <asm/xen/page.h>
 #include <xen/interface/memory.h>
 #include <xen/interface/xen.h>
 
+#ifdef CONFIG_XEN_PV
 struct foreign_updates {
 	const u64 *frame;
 	struct mmu_update *update;
@@ -44,6 +47,82 @@ int xen_rust_mmu_update(struct mmu_update *updates, int nr, int *done,
 			unsigned int domid)
 {
 	return HYPERVISOR_mmu_update(updates, nr, done, domid);
+}
+
+static int set_kernel_frame(void *address, u64 mfn, u16 domid)
+{
+	struct mmu_update update;
+	struct mmuext_op flush = {
+		.cmd = MMUEXT_INVLPG_ALL,
+		.arg1.linear_addr = (unsigned long)address,
+	};
+	unsigned int level;
+	pte_t *ptep = lookup_address((unsigned long)address, &level);
+	int ret;
+
+	if (!ptep || level != PG_LEVEL_4K)
+		return -EINVAL;
+	update.ptr = virt_to_machine(ptep).maddr | MMU_PT_UPDATE_NO_TRANSLATE;
+	update.val = pte_val_ma(pte_mkspecial(mfn_pte(mfn, PAGE_KERNEL)));
+	ret = HYPERVISOR_mmu_update(&update, 1, NULL, domid);
+	if (ret)
+		return ret;
+	return HYPERVISOR_mmuext_op(&flush, 1, NULL, DOMID_SELF);
+}
+
+/*
+ * Shows frame @mfn of @domid to the kernel. The kernel has no way to reserve an address
+ * for it but to map a page there, @page, whose entry is then replaced.
+ */
+void *xen_rust_map_machine_frame(struct page *page, u64 mfn, u16 domid)
+{
+	void *address = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
+	int ret;
+
+	if (!address)
+		return ERR_PTR(-ENOMEM);
+	ret = set_kernel_frame(address, mfn, domid);
+	if (ret) {
+		vunmap(address);
+		return ERR_PTR(ret);
+	}
+	return address;
+}
+
+/* Puts @page, which the kernel takes to be there, back before the kernel looks. */
+void xen_rust_unmap_machine_frame(struct page *page, void *address)
+{
+	if (set_kernel_frame(address, pfn_to_mfn(page_to_pfn(page)), DOMID_SELF))
+		pr_err("xen: a page of the kernel is not taken back by Xen\n");
+	vunmap(address);
+}
+#else
+int xen_rust_foreign_updates(struct vm_area_struct *vma, unsigned long addr,
+			     const u64 *frames, unsigned int nr, bool machine,
+			     struct mmu_update *updates)
+{
+	return -EOPNOTSUPP;
+}
+
+int xen_rust_mmu_update(struct mmu_update *updates, int nr, int *done,
+			unsigned int domid)
+{
+	return -EOPNOTSUPP;
+}
+
+void *xen_rust_map_machine_frame(struct page *page, u64 mfn, u16 domid)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+void xen_rust_unmap_machine_frame(struct page *page, void *address)
+{
+}
+#endif
+
+void *xen_rust_page_address(struct page *page)
+{
+	return page_address(page);
 }
 
 struct foreign_ptes {

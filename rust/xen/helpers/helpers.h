@@ -8,9 +8,11 @@
 
 #include "domain.h"
 #include "event.h"
+#include "eventfd.h"
 #include "foreign.h"
 #include "grant.h"
 #include "hypercall.h"
+#include "irq.h"
 #include "latch.h"
 #include "memory.h"
 #include "mm.h"

@@ -10,3 +10,8 @@ int xen_rust_latch_wait(u32 *latch)
 {
 	return wait_var_event_interruptible(latch, smp_load_acquire(latch));
 }
+
+int xen_rust_latch_wait_killable(u32 *latch)
+{
+	return wait_var_event_killable(latch, smp_load_acquire(latch));
+}
