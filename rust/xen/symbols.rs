@@ -72,7 +72,7 @@ impl SymbolReader {
                 continue;
             }
             self.name_len = len.saturating_sub(1);
-            self.kind = kind as u8;
+            self.kind = kind;
             return Ok(Some(next).filter(|&next| next != number));
         }
     }

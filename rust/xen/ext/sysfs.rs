@@ -22,6 +22,14 @@ use kernel::{
     types::Opaque, //
 };
 
+/// The C function that an attribute's text is written to.
+type RawStore = unsafe extern "C" fn(
+    *mut bindings::device,
+    *mut bindings::device_attribute,
+    *const c_char,
+    usize,
+) -> isize;
+
 /// Writes text to an attribute.
 pub type Store<T> = fn(&T, &[u8]) -> Result;
 
@@ -95,18 +103,18 @@ impl<T: Send + Sync> Tables<T> {
                     GFP_KERNEL,
                 )?;
                 let raw: *mut bindings::device_attribute = entry.get().cast();
+                let store: Option<RawStore> = match attribute.store {
+                    Some(_) => Some(Device::<T>::store),
+                    None => None,
+                };
                 // SAFETY: The box is ours. The name is static.
                 unsafe {
                     bindings::xen_rust_device_attribute_init(
                         raw,
                         attribute.name.as_char_ptr(),
-                        if attribute.store.is_some() {
-                            0o644
-                        } else {
-                            0o444
-                        },
+                        if store.is_some() { 0o644 } else { 0o444 },
                         Some(Device::<T>::show),
-                        attribute.store.map(|_| Device::<T>::store as _),
+                        store,
                     )
                 };
                 // SAFETY: The box is valid; only the address is taken.
