@@ -11,10 +11,13 @@ use crate::{
     Call,
     CALLS, //
 };
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicUsize,
-    Ordering, //
+use core::{
+    cmp,
+    sync::atomic::{
+        AtomicBool,
+        AtomicUsize,
+        Ordering, //
+    },
 };
 use kernel::{
     page::PAGE_SHIFT,
@@ -130,16 +133,20 @@ impl Balloon {
     fn step(&self, reservoir: &mut Reservoir) -> Result<bool> {
         let target = self.target();
         let current = stats::current_pages();
-        if current > target {
-            CALLS.inc(Call::Give);
-            let spare = memory::available_pages();
-            if spare == 0 {
-                return Err(ENOMEM);
+        match current.cmp(&target) {
+            cmp::Ordering::Greater => {
+                CALLS.inc(Call::Give);
+                let spare = memory::available_pages();
+                if spare == 0 {
+                    return Err(ENOMEM);
+                }
+                reservoir.give((current - target).min(spare), self.scrub())?;
             }
-            reservoir.give((current - target).min(spare), self.scrub())?;
-        } else if current < target {
-            CALLS.inc(Call::Take);
-            reservoir.take(target - current)?;
+            cmp::Ordering::Less => {
+                CALLS.inc(Call::Take);
+                reservoir.take(target - current)?;
+            }
+            cmp::Ordering::Equal => {}
         }
         self.ballooned.store(reservoir.len(), Ordering::Relaxed);
         Ok(stats::current_pages() == self.target())

@@ -30,10 +30,13 @@ use xen::{
     },
 };
 
+/// A watch that is set.
+type SetWatch = Pin<KBox<Watch<Target>>>;
+
 /// Sets the watch once there is a xenstore.
 pub(crate) struct TargetWatch {
     worker: Arc<Worker<Balloon>>,
-    watch: Pin<KBox<Mutex<Option<Pin<KBox<Watch<Target>>>>>>>,
+    watch: Pin<KBox<Mutex<Option<SetWatch>>>>,
 }
 
 impl TargetWatch {
