@@ -9,6 +9,7 @@ use kernel::prelude::*;
 
 pub mod balloon;
 mod gntdev;
+mod range;
 mod restriction;
 
 module! {
