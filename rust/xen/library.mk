@@ -18,8 +18,10 @@ xen_lib := rust/xen
 xen_version_cfg := $(shell [ $(VERSION)$(PATCHLEVEL) = 72 ] && echo --cfg=kernel_7_2)
 xen_rustflags := $(xen_version_cfg)
 
-# rustc writes a crate's metadata beside its object; users find it by -L.
-RUSTFLAGS_$(xen_lib)/xen.o := $(xen_rustflags) \
+# rustc writes a crate's metadata beside its object; users find it by -L. Functions are compiled
+# into the modules that call them, as if all were #[inline]: each module has what it uses, not the
+# whole library, and calls across the crates' border can be inlined.
+RUSTFLAGS_$(xen_lib)/xen.o := $(xen_rustflags) -Zcross-crate-inline-threshold=always \
 	--emit=metadata=$(obj)/$(xen_lib)/libxen.rmeta
 
 # Flags of gcc that libclang does not know. The kernel keeps the same list for its own
