@@ -731,9 +731,8 @@ impl Epoll {
         // SAFETY: Takes only numbers.
         let fd = Errno::check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: The descriptor was just given to us.
-        let epoll = Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd as RawFd) },
-        };
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+        let epoll = Self { fd };
         let mut event = libc::epoll_event { events, u64: 0 };
         // SAFETY: The event is live for the call.
         Errno::check(unsafe {
@@ -922,5 +921,32 @@ pub fn become_user(id: u32) -> Result<()> {
         Errno::check(libc::setgroups(0, std::ptr::null()))?;
         Errno::check(libc::setresgid(id, id, id))?;
         Errno::check(libc::setresuid(id, id, id)).map(drop)
+    }
+}
+
+/// Calls `ioctl(2)` as a 32-bit program does, on a 64-bit kernel.
+///
+/// The argument is an address without memory behind it.
+#[cfg(target_arch = "x86_64")]
+pub fn ioctl_of_32_bits(fd: &impl AsRawFd, request: u32) -> Result<i64> {
+    const IOCTL: i64 = 54;
+    let mut result = IOCTL;
+    // SAFETY: The kernel checks the address. The call changes no register but rax and what an interrupt return of
+    // 32 bits may clear; rbx, which the compiler keeps for itself, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {fd}, rbx",
+            "int 0x80",
+            "xchg {fd}, rbx",
+            fd = inout(reg) i64::from(fd.as_raw_fd()) => _,
+            inout("rax") result,
+            in("rcx") u64::from(request),
+            in("rdx") 8_u64,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    match result as i32 {
+        error if error < 0 => Err(Errno(-error)),
+        value => Ok(value.into()),
     }
 }

@@ -42,6 +42,7 @@ pub const SUITE: Suite = Suite {
         Test::new("notify_foreign", notify_foreign),
         Test::new("unknown_request", unknown_request).differs_in_c("says ENOSYS"),
         Test::new("bad_pointers", bad_pointers),
+        Test::new("callers_of_32_bits", callers_of_32_bits),
         Test::new("restrict", restrict),
         Test::new("restrict_refused", restrict_refused),
         Test::new("read_small", read_small),
@@ -317,6 +318,14 @@ fn bad_pointers() -> TestResult {
         abi::BIND_STATIC,
     ] {
         sys::ioctl_bad_pointer(&file, request).fails_with(libc::EFAULT)?;
+    }
+    Ok(())
+}
+
+fn callers_of_32_bits() -> TestResult {
+    let file = Evtchn::open()?;
+    for request in [abi::BIND_VIRQ, abi::RESET, abi::RESTRICT_DOMID] {
+        sys::ioctl_of_32_bits(&file, request).fails_with(libc::ENOTTY)?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub const SUITE: Suite = Suite {
     tests: &[
         Test::new("unknown_request", map::unknown_request),
         Test::new("bad_pointers", map::bad_pointers),
+        Test::new("callers_of_32_bits", map::callers_of_32_bits),
         Test::new("maps", map::maps),
         Test::new("maps_many", map::maps_many),
         Test::new("maps_read_only", map::maps_read_only),

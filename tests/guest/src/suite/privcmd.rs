@@ -25,6 +25,7 @@ pub const SUITE: Suite = Suite {
         Test::new("hypercall_unknown", file::hypercall_unknown),
         Test::new("unknown_request", file::unknown_request),
         Test::new("bad_pointers", file::bad_pointers),
+        Test::new("callers_of_32_bits", file::callers_of_32_bits),
         Test::new("proc_privcmd", file::proc_privcmd),
         Test::new("passed_over_a_socket", file::passed_over_a_socket),
         Test::new("gsi_refused", file::gsi_refused),

@@ -43,6 +43,14 @@ pub fn bad_pointers() -> TestResult {
     Ok(())
 }
 
+pub fn callers_of_32_bits() -> TestResult {
+    let file = Gntdev::open()?;
+    for request in [abi::MAP_GRANT_REF, abi::GRANT_COPY] {
+        sys::ioctl_of_32_bits(&file, request).fails_with(libc::ENOTTY)?;
+    }
+    Ok(())
+}
+
 pub fn maps() -> TestResult {
     each_grantor(8, |grantor| {
         let view = grantor.view()?;

@@ -53,6 +53,14 @@ pub fn bad_pointers() -> TestResult {
     Ok(())
 }
 
+pub fn callers_of_32_bits() -> TestResult {
+    let file = Privcmd::open()?;
+    for request in [abi::HYPERCALL, abi::DM_OP, abi::RESTRICT] {
+        sys::ioctl_of_32_bits(&file, request).fails_with(libc::ENOTTY)?;
+    }
+    Ok(())
+}
+
 pub fn proc_privcmd() -> TestResult {
     let file = Privcmd::open_path("/proc/xen/privcmd", 0)?;
     // SAFETY: XENVER_version takes no address.
