@@ -7,6 +7,8 @@
 pub mod capability;
 pub mod counters;
 pub mod errno;
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+pub mod dma_buf;
 pub mod eventfd;
 pub mod fasync;
 pub mod file;

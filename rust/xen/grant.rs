@@ -20,6 +20,7 @@ use kernel::{
 };
 
 pub mod copy;
+pub mod give;
 mod pages;
 mod ptes;
 pub mod slot;

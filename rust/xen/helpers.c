@@ -5,6 +5,7 @@
  */
 #include "helpers/helpers.h"
 
+#include "helpers/dma.c"
 #include "helpers/domain.c"
 #include "helpers/event.c"
 #include "helpers/eventfd.c"

@@ -30,7 +30,22 @@ use kernel::{
 /// Each non-null element was handed out by the pool to this batch, and not returned.
 pub struct UnpopulatedPages {
     pages: KVVec<*mut PageStruct>,
-    for_grants: bool,
+    origin: Origin,
+}
+
+/// Where pages are from, and go back to.
+enum Origin {
+    /// The pool.
+    Pool,
+    /// The pool, marked as such that grants may be in.
+    Grants,
+    /// Memory for DMA, from behind which the frames were given away.
+    #[cfg(all(CONFIG_DMA_SHARED_BUFFER, CONFIG_XEN_GRANT_DMA_ALLOC))]
+    Dma {
+        device: crate::ext::dma_buf::DmaDevice,
+        args: bindings::gnttab_dma_alloc_args,
+        frames: KVVec<bindings::xen_pfn_t>,
+    },
 }
 
 // SAFETY: Ownership of the pages is not tied to a thread.
@@ -47,7 +62,7 @@ impl UnpopulatedPages {
     ///
     /// `ENOMEM`.
     pub fn alloc(count: usize) -> Result<Self> {
-        Self::alloc_for(count, false)
+        Self::alloc_for(count, Origin::Pool)
     }
 
     /// Takes `count` pages that can have grants mapped into them: each can say which grant of
@@ -55,17 +70,17 @@ impl UnpopulatedPages {
     ///
     /// As [`UnpopulatedPages::alloc`] otherwise.
     pub fn alloc_for_grants(count: usize) -> Result<Self> {
-        Self::alloc_for(count, true)
+        Self::alloc_for(count, Origin::Grants)
     }
 
-    fn alloc_for(count: usize, for_grants: bool) -> Result<Self> {
+    fn alloc_for(count: usize, origin: Origin) -> Result<Self> {
         let number = i32::try_from(count).map_err(|_| ENOMEM)?;
         let mut pages = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
         let room = pages
             .spare_capacity_mut()
             .as_mut_ptr()
             .cast::<*mut PageStruct>();
-        to_result(if for_grants {
+        to_result(if matches!(origin, Origin::Grants) {
             // SAFETY: There is room for `count` pointers.
             unsafe { bindings::gnttab_alloc_pages(number, room) }
         } else {
@@ -75,7 +90,41 @@ impl UnpopulatedPages {
         // SAFETY: The function has written `count` pointers, for which there was room.
         unsafe { pages.inc_len(count) };
         // INVARIANT: They are what the pool has handed out.
-        Ok(Self { pages, for_grants })
+        Ok(Self { pages, origin })
+    }
+
+    /// Takes `count` pages for grants out of memory that `device` can use for DMA, where the kernel
+    /// has a way to: write-combining memory, or coherent.
+    ///
+    /// As [`UnpopulatedPages::alloc`] otherwise.
+    #[cfg(all(CONFIG_DMA_SHARED_BUFFER, CONFIG_XEN_GRANT_DMA_ALLOC))]
+    pub fn alloc_for_dma(
+        count: usize,
+        device: &crate::ext::dma_buf::DmaDevice,
+        coherent: bool,
+    ) -> Result<Self> {
+        let number = i32::try_from(count).map_err(|_| ENOMEM)?;
+        let mut pages = KVVec::from_elem(core::ptr::null_mut(), count, GFP_KERNEL | __GFP_NOWARN)?;
+        let mut frames = KVVec::from_elem(0, count, GFP_KERNEL | __GFP_NOWARN)?;
+        let mut args = bindings::gnttab_dma_alloc_args {
+            dev: device.as_raw(),
+            coherent,
+            nr_pages: number,
+            pages: pages.as_mut_ptr(),
+            frames: frames.as_mut_ptr(),
+            ..Default::default()
+        };
+        // SAFETY: The arrays have room for `count` elements. On failure nothing stays allocated.
+        to_result(unsafe { bindings::gnttab_dma_alloc_pages(&mut args) })?;
+        // INVARIANT: They are what was allocated.
+        Ok(Self {
+            pages,
+            origin: Origin::Dma {
+                device: device.clone(),
+                args,
+                frames,
+            },
+        })
     }
 
     /// How many pages there are, the kept ones included.
@@ -148,13 +197,33 @@ impl UnpopulatedPages {
 
 impl Drop for UnpopulatedPages {
     fn drop(&mut self) {
+        #[cfg(all(CONFIG_DMA_SHARED_BUFFER, CONFIG_XEN_GRANT_DMA_ALLOC))]
+        if let Origin::Dma {
+            device,
+            args,
+            frames,
+        } = &mut self.origin
+        {
+            // They go back all together, or not at all.
+            if self.pages.iter().all(|page| !page.is_null()) {
+                args.dev = device.as_raw();
+                args.pages = self.pages.as_mut_ptr();
+                args.frames = frames.as_mut_ptr();
+                // What cannot be had back from Xen is lost, of which the kernel tells.
+                //
+                // SAFETY: These are the arguments that the pages were allocated with.
+                let _ = unsafe { bindings::gnttab_dma_free_pages(args) };
+            }
+            return;
+        }
+
         self.pages.retain(|page| !page.is_null());
         if self.pages.is_empty() {
             return;
         }
         // `alloc_for` has checked that it fits.
         let count = self.pages.len() as c_uint;
-        if self.for_grants {
+        if matches!(self.origin, Origin::Grants) {
             for &page in &self.pages {
                 // A mapping of which only one half succeeded leaves the mark.
                 //

@@ -77,6 +77,9 @@ pub(crate) struct GntdevFile {
     /// What a copy needs, kept for the next.
     #[pin]
     copier: Mutex<Option<Copier>>,
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    #[pin]
+    buffers: super::dmabuf::Buffers,
 }
 
 /// A command without direction bits, as all of the device's are.
@@ -89,6 +92,14 @@ const UNMAP_GRANT_REF: u32 = command(1, 16);
 const GET_OFFSET_FOR_VADDR: u32 = command(2, 24);
 const SET_UNMAP_NOTIFY: u32 = command(7, 16);
 const GRANT_COPY: u32 = command(8, 16);
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+const DMABUF_EXP_FROM_REFS: u32 = command(9, 20);
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+const DMABUF_EXP_WAIT_RELEASED: u32 = command(10, 8);
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+const DMABUF_IMP_TO_REFS: u32 = command(11, 20);
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+const DMABUF_IMP_RELEASE: u32 = command(12, 8);
 /// Ours: see `include/uapi/xen/gntdev_restrict.h`.
 const RESTRICT: u32 = command(64, 2);
 
@@ -246,12 +257,16 @@ impl FileOperations for GntdevFile {
                 table: Table::new()?,
                 restriction: Restriction::none(),
                 copier <- new_mutex!(None, "gntdev::copier"),
+                #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+                buffers <- super::dmabuf::Buffers::new()?,
             }),
             GFP_KERNEL,
         )
     }
 
     fn release(data: Self::Data, _file: &File) {
+        #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+        data.buffers.clear();
         data.table.clear();
     }
 
@@ -263,6 +278,26 @@ impl FileOperations for GntdevFile {
             SET_UNMAP_NOTIFY => this.set_unmap_notify(arg),
             GRANT_COPY => this.grant_copy(arg),
             RESTRICT => this.restrict(arg),
+            #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+            DMABUF_EXP_FROM_REFS => {
+                CALLS.inc(Call::DmabufExport);
+                this.buffers.export(&this.table, &this.restriction, arg)
+            }
+            #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+            DMABUF_EXP_WAIT_RELEASED => {
+                CALLS.inc(Call::DmabufWait);
+                this.buffers.wait_released(arg)
+            }
+            #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+            DMABUF_IMP_TO_REFS => {
+                CALLS.inc(Call::DmabufImport);
+                this.buffers.import(&this.restriction, arg)
+            }
+            #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+            DMABUF_IMP_RELEASE => {
+                CALLS.inc(Call::DmabufRelease);
+                this.buffers.release(arg)
+            }
             _ => {
                 CALLS.inc(Call::Unknown);
                 Err(ENOTTY)

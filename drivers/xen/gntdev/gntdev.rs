@@ -10,7 +10,8 @@
 
 use kernel::{
     debugfs,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 use xen::{
     counters,
@@ -27,6 +28,8 @@ use xen::{
 };
 
 mod copy;
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+mod dmabuf;
 mod file;
 mod map;
 mod mapping;
@@ -46,6 +49,7 @@ module! {
     authors: ["The Xen drivers in Rust"],
     description: "Other domains' pages in user space, by their grants",
     license: "GPL",
+    imports_ns: ["DMA_BUF"],
 }
 
 module_param! {
@@ -74,6 +78,14 @@ counters! {
         SetUnmapNotify = "set_unmap_notify",
         /// `IOCTL_GNTDEV_GRANT_COPY`.
         GrantCopy = "grant_copy",
+        /// `IOCTL_GNTDEV_DMABUF_EXP_FROM_REFS`.
+        DmabufExport = "dmabuf_exp_from_refs",
+        /// `IOCTL_GNTDEV_DMABUF_EXP_WAIT_RELEASED`.
+        DmabufWait = "dmabuf_exp_wait_released",
+        /// `IOCTL_GNTDEV_DMABUF_IMP_TO_REFS`.
+        DmabufImport = "dmabuf_imp_to_refs",
+        /// `IOCTL_GNTDEV_DMABUF_IMP_RELEASE`.
+        DmabufRelease = "dmabuf_imp_release",
         /// `IOCTL_GNTDEV_RESTRICT`.
         Restrict = "restrict",
         /// Any other ioctl.
@@ -88,9 +100,11 @@ static QUEUE: ModuleQueue = ModuleQueue::new();
 
 #[pin_data]
 struct GntdevModule {
-    // The device goes first: after that nobody comes any more.
+    // Fields are dropped in this order: the queue last, when nobody comes any more.
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    _dma_device: xen::ext::global::Installed<xen::ext::dma_buf::DmaDevice>,
     #[pin]
-    _device: MiscDevice,
+    device: MiscDevice,
     #[pin]
     _calls: debugfs::File<&'static xen::ext::counters::Counters<Call>>,
     #[pin]
@@ -109,7 +123,9 @@ impl kernel::InPlaceModule for GntdevModule {
             _dir: debugfs::Dir::new(c"xen_gntdev"),
             _calls <- CALLS.debugfs(_dir),
             _stats <- stats::STATS.debugfs(_dir),
-            _device <- MiscDevice::register(c"xen/gntdev", &OPERATIONS),
+            device <- MiscDevice::register(c"xen/gntdev", &OPERATIONS),
+            #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+            _dma_device: dmabuf::DEVICE.install(Arc::new(device.dma_device(), GFP_KERNEL)?)?,
         })
     }
 }

@@ -102,6 +102,27 @@ impl Grants {
         })
     }
 
+    /// Reads `count` references of grants, all of `domain`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Grants::read`].
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    pub(crate) fn read_of(
+        domain: DomId,
+        reader: &mut UserSliceReader,
+        count: usize,
+    ) -> Result<Self> {
+        let mut refs = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
+        for _ in 0..count {
+            refs.push(Ref::new(reader.read::<u32>()?), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            refs,
+            domains: Domains::One(domain),
+        })
+    }
+
     /// The domain of grant `index`.
     fn domain(&self, index: usize) -> Option<DomId> {
         match &self.domains {

@@ -68,6 +68,7 @@ use xen::{
         UserPtes, //
     },
     restriction::Restriction,
+    unpopulated::UnpopulatedPages, //
 };
 
 /// Tells the driver's mappings from all others.
@@ -121,6 +122,38 @@ impl_has_delayed_work! {
 }
 
 impl Mapping {
+    fn new(
+        claim: Claim,
+        pages: UnpopulatedPages,
+        ptes: Option<UserPtes>,
+        start: usize,
+    ) -> Result<Arc<Self>> {
+        let pages = GrantPages::new(pages, ptes)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                claim,
+                start,
+                pages <- pages,
+                life <- new_mutex!(
+                    Life {
+                        parts: 1,
+                        notifier: None,
+                    },
+                    "gntdev::Mapping::life"
+                ),
+                wait <- new_mutex!(
+                    Wait {
+                        keep: None,
+                        tries: 0,
+                    },
+                    "gntdev::Mapping::wait"
+                ),
+                work <- new_delayed_work!("gntdev::Mapping::work"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
     /// Maps all grants of a map at a new mapping of the file.
     ///
     /// Runs during mmap, and changes nothing where it fails.
@@ -141,30 +174,8 @@ impl Mapping {
         } else {
             None
         };
-        let pages = GrantPages::new(claim.count(), ptes)?;
-        let this = Arc::pin_init(
-            pin_init!(Self {
-                claim,
-                start: vma.start(),
-                pages <- pages,
-                life <- new_mutex!(
-                    Life {
-                        parts: 1,
-                        notifier: None,
-                    },
-                    "gntdev::Mapping::life"
-                ),
-                wait <- new_mutex!(
-                    Wait {
-                        keep: None,
-                        tries: 0,
-                    },
-                    "gntdev::Mapping::wait"
-                ),
-                work <- new_delayed_work!("gntdev::Mapping::work"),
-            }),
-            GFP_KERNEL,
-        )?;
+        let pages = UnpopulatedPages::alloc_for_grants(claim.count())?;
+        let this = Self::new(claim, pages, ptes, vma.start())?;
 
         // What the kernel does with a mapping by itself would be lost on grants: it can neither
         // make it larger, nor put it into a core dump.
@@ -203,6 +214,44 @@ impl Mapping {
             self.pages.insert(vma)?;
         }
         Ok(())
+    }
+
+    /// Maps all grants of a map into `pages` for the kernel alone, in a translated domain.
+    ///
+    /// The caller lets go of them by [`Mapping::end`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Mapping::establish`].
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    pub(crate) fn establish_for_kernel(
+        map: Arc<Map>,
+        pages: UnpopulatedPages,
+        restriction: &Restriction,
+    ) -> Result<Arc<Self>> {
+        let claim = Claim::new(map, Access::ReadWrite)?;
+        let this = Self::new(claim, pages, None, 0)?;
+        let mapped = this.pages.map(Access::ReadWrite, |index| {
+            this.claim.grants.get(index, restriction)
+        });
+        if let Err(e) = mapped {
+            this.as_arc_borrow().end();
+            return Err(e);
+        }
+        this.claim.note(this.claim.count(), 0);
+        Ok(this)
+    }
+
+    /// Lets go of all grants.
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    pub(crate) fn end(self: ArcBorrow<'_, Self>) {
+        self.release(0..self.claim.count(), false);
+    }
+
+    /// The pages that the grants are in.
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    pub(crate) fn pages(&self) -> &GrantPages {
+        &self.pages
     }
 
     /// The map.

@@ -59,6 +59,17 @@ impl MiscDevice {
     }
 }
 
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+impl MiscDevice {
+    /// The device as one that maps buffers for DMA. To be called once, before it does.
+    pub fn dma_device(&self) -> super::dma_buf::DmaDevice {
+        // SAFETY: By the type invariant the device is registered, and so has a `struct device`.
+        let device = unsafe { (*self.inner.get()).this_device };
+        // SAFETY: The device is valid, and by the contract nobody uses it for DMA yet.
+        unsafe { super::dma_buf::DmaDevice::new(device) }
+    }
+}
+
 #[pinned_drop]
 impl PinnedDrop for MiscDevice {
     fn drop(self: Pin<&mut Self>) {

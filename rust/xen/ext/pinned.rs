@@ -108,10 +108,10 @@ impl PinnedPages {
             };
             if got <= 0 {
                 self.truncate(start);
-                return Err(if got < 0 {
-                    Error::from_errno(got)
-                } else {
-                    EFAULT
+                return Err(match Error::from_errno(got.min(-1)) {
+                    // Out of memory, or killed: not for the address's sake.
+                    e if e == ENOMEM || e == EINTR || e == EAGAIN => e,
+                    _ => EFAULT,
                 });
             }
             let got = got as usize;

@@ -98,15 +98,16 @@ fn free_slots(count: usize) -> Result<KVVec<Slot<Handle>>> {
 }
 
 impl GrantPages {
-    /// Takes `count` pages, to have grants mapped into them and, if `ptes` are given, into these
-    /// page table entries.
+    /// Takes pages that are made for grants, to have grants mapped into them and, if `ptes` are
+    /// given, into these page table entries.
     ///
     /// May sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; `EINVAL` in a PV domain without page table entries, or in another with them.
-    pub fn new(count: usize, ptes: Option<UserPtes>) -> Result<impl PinInit<Self>> {
+    pub fn new(pages: UnpopulatedPages, ptes: Option<UserPtes>) -> Result<impl PinInit<Self>> {
+        let count = pages.len();
         if ptes.is_some() != domain::is_pv() {
             return Err(EINVAL);
         }
@@ -119,7 +120,6 @@ impl GrantPages {
             waiting: 0,
             refused: 0,
         };
-        let pages = UnpopulatedPages::alloc_for_grants(count)?;
         Ok(pin_init!(Self {
             pages,
             slots <- new_mutex!(slots, "GrantPages::slots"),
@@ -405,5 +405,18 @@ impl PinnedDrop for GrantPages {
                 this.pages.keep(index);
             }
         }
+    }
+}
+
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+// SAFETY: The pages do not change, and are given back when the value is dropped. `keep` leaves null
+// pointers only then.
+unsafe impl crate::ext::dma_buf::PageSource for GrantPages {
+    fn count(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn pages(&self) -> *const *mut PageStruct {
+        self.pages.as_ptr()
     }
 }

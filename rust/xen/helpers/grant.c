@@ -37,3 +37,8 @@ unsigned long xen_rust_pfn_to_gfn(unsigned long pfn)
 {
 	return pfn_to_gfn(pfn);
 }
+
+unsigned long xen_rust_bfn_to_gfn(unsigned long bfn)
+{
+	return pfn_to_gfn(bfn_to_pfn(bfn));
+}

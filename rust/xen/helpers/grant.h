@@ -8,3 +8,4 @@ u64 xen_rust_grant_host_addr(struct page *page);
 void xen_rust_clear_page_foreign(struct page *page);
 void xen_rust_clear_page_byte(struct page *page, unsigned int offset);
 unsigned long xen_rust_pfn_to_gfn(unsigned long pfn);
+unsigned long xen_rust_bfn_to_gfn(unsigned long bfn);

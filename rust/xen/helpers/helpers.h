@@ -6,6 +6,7 @@
 #ifndef _XEN_RUST_HELPERS_H
 #define _XEN_RUST_HELPERS_H
 
+#include "dma.h"
 #include "domain.h"
 #include "event.h"
 #include "eventfd.h"

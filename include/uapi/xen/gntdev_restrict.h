@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * An addition to xen/gntdev.h: narrowing a file to one domain.
+ *
+ * The other devices can be narrowed by IOCTL_PRIVCMD_RESTRICT and
+ * IOCTL_EVTCHN_RESTRICT_DOMID. A driver that has no such request says ENOTTY.
+ */
+#ifndef __LINUX_PUBLIC_GNTDEV_RESTRICT_H__
+#define __LINUX_PUBLIC_GNTDEV_RESTRICT_H__
+
+#include <linux/types.h>
+
+/*
+ * From now on the open file, whoever holds it, may act on one domain only:
+ * map, mmap, copy from and to its grants, export them, grant it the pages of
+ * an imported dma-buf, and have events sent to it on unmap. All else is EPERM.
+ * What is mapped already stays mapped.
+ *
+ * A file is narrowed once; asking for the same domain again does nothing.
+ *
+ * EINVAL: The file is narrowed to another domain, or the identifier is none of
+ *         an ordinary domain (DOMID_FIRST_RESERVED and above).
+ * EFAULT: The argument cannot be read.
+ */
+#define IOCTL_GNTDEV_RESTRICT \
+	_IOC(_IOC_NONE, 'G', 64, sizeof(struct ioctl_gntdev_restrict))
+struct ioctl_gntdev_restrict {
+	/* IN parameter */
+	/* The domain ID. */
+	__u16 domid;
+};
+
+#endif /* __LINUX_PUBLIC_GNTDEV_RESTRICT_H__ */
