@@ -33,7 +33,7 @@ bench-check:
 clippy:
 	$(XTASK) clippy $(if $(LANE),--lane $(LANE))
 
-fmt fmt-check doc rust-analyzer:
+audit fmt fmt-check doc rust-analyzer:
 	$(XTASK) $@
 
 # What was compiled here. The build root, the kernels and the downloads stay.
@@ -63,6 +63,7 @@ help:
 	@echo '  make bench-check             fail where ours have become slower than those figures'
 	@echo '  make build [LANE=kunit|stock]  the modules for one of the kernels that are booted'
 	@echo '  make clippy fmt fmt-check    lint, format, look whether it is formatted'
+	@echo '  make audit                   count what has to be trusted, check the rules about it'
 	@echo '  make doc rust-analyzer       documentation, rust-project.json for editors'
 	@echo '  make clean distclean         remove what was compiled; remove all of build/'
 	@echo
@@ -70,7 +71,7 @@ help:
 	@echo '  NATIVE=1 (use the tools of this host), XEN_RUST_MIRROR, XEN_RUST_SECURITY_MIRROR'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install build run shell test bench bench-check clippy fmt fmt-check doc rust-analyzer \
+.PHONY: modules modules_install build run shell test bench bench-check clippy audit fmt fmt-check doc rust-analyzer \
 	clean distclean help
 # Targets after one another: each may set up what the next uses.
 .NOTPARALLEL:

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
+use crate::audit;
 use crate::bench::{self, Bench};
 use crate::check;
 use crate::demo::Demo;
@@ -32,6 +33,8 @@ pub enum Command {
     Format {
         check: bool,
     },
+    /// Count what has to be trusted, and check the rules about it.
+    Audit,
     /// Write the documentation of our crates.
     Document(Lane),
     /// Write rust-project.json for editors.
@@ -99,6 +102,10 @@ fn app() -> clap::Command {
                 "Measure our drivers and fail where they have become slower",
             ),
             command("clippy", "Lint everything").arg(lane(Lane::Kunit)),
+            command(
+                "audit",
+                "Count what has to be trusted, check the rules about it",
+            ),
             command("fmt", "Format everything"),
             command("fmt-check", "Say what is not formatted"),
             command("doc", "Write the documentation of our crates").arg(lane(Lane::Kunit)),
@@ -127,6 +134,7 @@ fn command_of(matches: &ArgMatches) -> Command {
         )),
         Some(("bench-check", matches)) => Command::Bench(bench(matches, bench::Then::Check)),
         Some(("clippy", matches)) => Command::Clippy(lane(matches)),
+        Some(("audit", _)) => Command::Audit,
         Some(("fmt", _)) => Command::Format { check: false },
         Some(("fmt-check", _)) => Command::Format { check: true },
         Some(("doc", matches)) => Command::Document(lane(matches)),
@@ -184,7 +192,7 @@ impl Command {
             Command::Demo(demo) => std::slice::from_ref(&demo.lane),
             Command::Test(selection) => std::slice::from_ref(&selection.lane),
             Command::Bench(bench) => std::slice::from_ref(&bench.lane),
-            Command::Format { .. } => &[],
+            Command::Format { .. } | Command::Audit => &[],
         }
     }
 
@@ -192,8 +200,12 @@ impl Command {
     pub fn run(&self) -> Result<u8> {
         let progress = Progress::new();
         let places = Places::find()?;
+        if let Command::Audit = self {
+            return audit::run(&places.repo);
+        }
         let mut project = Project::open(&progress, &places, self.lanes())?;
         match self {
+            Command::Audit => {}
             Command::Build(lane) => {
                 let (kernel, _) = modules::for_lane(&project, *lane)?;
                 print_places(&project, &kernel);

@@ -4,6 +4,7 @@
 //! them.
 
 mod archive;
+mod audit;
 mod bench;
 mod check;
 mod cli;
