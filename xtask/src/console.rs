@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_register_that_xen_hides_excuses_one_call_trace() {
-        let excuse = "[    1.0] unchecked MSR access error: RDMSR from 0xc0010055 at rIP: 0x1 (f+0x1/0x2)";
+        let excuse =
+            "[    1.0] unchecked MSR access error: RDMSR from 0xc0010055 at rIP: 0x1 (f+0x1/0x2)";
         let trace = "[    1.0] Call Trace:";
         assert!(judge(&[excuse, trace, GOOD], None).problems.is_empty());
         assert_eq!(judge(&[excuse, trace, trace, GOOD], None).problems.len(), 1);

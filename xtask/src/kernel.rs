@@ -13,6 +13,7 @@ use crate::archive::{self, Archive};
 use crate::disk;
 use crate::error::surroundings;
 use crate::lane::Lane;
+use crate::lock::Lock;
 use crate::metadata;
 use crate::place;
 use crate::project::Project;
@@ -87,6 +88,7 @@ pub fn download(archive: &Archive<'_>, cache: &Path, lane: Lane) -> Result<()> {
 
 /// Makes sure that a lane's kernel is built.
 pub fn ensure(project: &Project<'_>, lane: Lane) -> Result<Kernel> {
+    let _cache_lock = Lock::of_cache(project.progress, &project.places.cache)?;
     let packages = choose(&project.archive, lane)?;
     let source = unpack_source(project, &packages)?;
     let kernel = match lane {

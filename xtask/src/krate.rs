@@ -56,10 +56,13 @@ pub fn document(project: &Project<'_>, lane: Lane) -> Result<PathBuf> {
     let fresh = project.places.build().join("doc.part");
     place::remove_dir(&fresh)?;
     for root in roots(&project.places.repo)? {
-        let step = project.progress.step(format!("documentation of {}", name(&root)), "reading");
+        let step = project
+            .progress
+            .step(format!("documentation of {}", name(&root)), "reading");
         let path = objects.join(&root);
         let saved = path.with_file_name(format!(".{}.o.cmd", name(&root)));
-        let saved = fs::read_to_string(&saved).with_context(|| format!("reading {}", saved.display()))?;
+        let saved =
+            fs::read_to_string(&saved).with_context(|| format!("reading {}", saved.display()))?;
         let command = match rustdoc(&saved, &fresh) {
             Some(command) => command,
             None => bail!("Kbuild did not keep how it compiled {root}"),
@@ -96,7 +99,9 @@ fn rustdoc(saved: &str, out: &Path) -> Option<String> {
             _ => words.push(word.to_owned()),
         }
     }
-    words.contains(&"rustdoc".to_owned()).then(|| words.join(" "))
+    words
+        .contains(&"rustdoc".to_owned())
+        .then(|| words.join(" "))
 }
 
 /// `make rust-analyzer`: writes rust-project.json, the kernel's own with our crates added.
@@ -104,13 +109,16 @@ pub fn describe(project: &Project<'_>, lane: Lane) -> Result<PathBuf> {
     let kernel = kernel::ensure(project, lane)?;
     // For the bindings, which are made by the build.
     let objects = modules::compile(project, &kernel, How::Build)?;
-    let step = project.progress.step("rust-project.json", "asking Kbuild for the kernel's crates");
+    let step = project
+        .progress
+        .step("rust-project.json", "asking Kbuild for the kernel's crates");
     let mut make = project.tools.command("make", &kernel.objects);
     make.arg(format!("-j{}", jobs())).arg("rust-analyzer");
     tool::run(&mut make, &step, None)?;
     let own = kernel.objects.join("rust-project.json");
     let text = fs::read_to_string(&own).with_context(|| format!("reading {}", own.display()))?;
-    let mut description: Value = serde_json::from_str(&text).context("reading rust-project.json")?;
+    let mut description: Value =
+        serde_json::from_str(&text).context("reading rust-project.json")?;
     add_crates(project, &kernel, &objects, &mut description)?;
     let file = project.places.repo.join("rust-project.json");
     place::write(&file, serde_json::to_string_pretty(&description)?)?;
@@ -129,14 +137,21 @@ fn add_crates(
     if let Some(sysroot) = description["sysroot"].as_str().map(here) {
         description["sysroot"] = json!(sysroot);
     }
-    let crates = description["crates"].as_array_mut().context("rust-project.json has no crates")?;
+    let crates = description["crates"]
+        .as_array_mut()
+        .context("rust-project.json has no crates")?;
     for krate in crates.iter_mut() {
-        if let Some(root) = krate["root_module"].as_str().filter(|root| root.starts_with("/usr/")) {
+        if let Some(root) = krate["root_module"]
+            .as_str()
+            .filter(|root| root.starts_with("/usr/"))
+        {
             krate["root_module"] = json!(here(root));
         }
     }
     let find = |crates: &[Value], wanted: &str| {
-        crates.iter().position(|krate| krate["display_name"] == wanted)
+        crates
+            .iter()
+            .position(|krate| krate["display_name"] == wanted)
     };
     // Only what a kernel release has.
     let mut uses: Vec<Value> = USED

@@ -18,10 +18,20 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a folder, waiting for another run that holds it.
-    pub fn take(progress: &Progress, dir: &Path) -> Result<Self> {
+    /// Takes the lock of a cache.
+    pub fn of_cache(progress: &Progress, cache: &Path) -> Result<Self> {
+        Self::take(progress, cache, "cache.lock")
+    }
+
+    /// Takes the lock of a clone's build folder.
+    pub fn of_build(progress: &Progress, build: &Path) -> Result<Self> {
+        Self::take(progress, build, "build.lock")
+    }
+
+    /// Takes a lock, waiting for another run that holds it.
+    fn take(progress: &Progress, dir: &Path, name: &str) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-        let path = dir.join("lock");
+        let path = dir.join(name);
         let file = OpenOptions::new()
             .create(true)
             .append(true)

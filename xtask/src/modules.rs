@@ -40,7 +40,8 @@ impl How {
 /// Builds our modules for a kernel; gives the folder that has them.
 pub fn build(project: &Project<'_>, kernel: &Kernel) -> Result<PathBuf> {
     let objects = compile(project, kernel, How::Build)?;
-    let order = fs::read_to_string(objects.join("modules.order")).context("reading modules.order")?;
+    let order =
+        fs::read_to_string(objects.join("modules.order")).context("reading modules.order")?;
     let dir = project.places.lane(kernel.lane).join("modules");
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
     let mut names = HashSet::new();
@@ -78,7 +79,9 @@ pub fn compile(project: &Project<'_>, kernel: &Kernel, how: How) -> Result<PathB
     );
     let log = project.places.log(lane, how.folder());
     let mut make = project.tools.command("make", &project.places.repo);
-    make.arg(format!("-j{}", tool::jobs() + 1)).arg("-C").arg(&kernel.objects);
+    make.arg(format!("-j{}", tool::jobs() + 1))
+        .arg("-C")
+        .arg(&kernel.objects);
     make.arg(format!("M={}", project.places.repo.display()));
     make.arg(format!("MO={}", objects.display()));
     if how == How::Clippy {
@@ -147,7 +150,10 @@ fn find_object(dir: &Path) -> Result<Option<PathBuf>> {
             if let Some(object) = find_object(&path)? {
                 return Ok(Some(object));
             }
-        } else if path.extension().map_or(false, |suffix| suffix == "o" || suffix == "rmeta") {
+        } else if path
+            .extension()
+            .map_or(false, |suffix| suffix == "o" || suffix == "rmeta")
+        {
             return Ok(Some(path));
         }
     }

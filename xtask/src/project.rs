@@ -29,17 +29,15 @@ pub struct Project<'a> {
     pub places: &'a Places,
     pub archive: Archive<'a>,
     pub tools: Tools,
-    locks: Vec<Lock>,
+    build_lock: Option<Lock>,
 }
 
 impl<'a> Project<'a> {
     /// Takes the locks and makes the build root, while the packages of `lanes` are downloaded.
     pub fn open(progress: &'a Progress, places: &'a Places, lanes: &[Lane]) -> Result<Self> {
-        let mut locks = vec![Lock::take(progress, &places.cache)?];
         let build = places.build();
-        if places.cache != build {
-            locks.push(Lock::take(progress, &build)?);
-        }
+        let build_lock = Lock::of_build(progress, &build)?;
+        let _cache_lock = Lock::of_cache(progress, &places.cache)?;
         let archive = Archive::open(progress, places.cache.join("archive"))?;
         let cargo_home = places.cache.join("cargo");
         std::fs::create_dir_all(&cargo_home)?;
@@ -68,7 +66,7 @@ impl<'a> Project<'a> {
             places,
             archive,
             tools,
-            locks,
+            build_lock: Some(build_lock),
         };
         project.check_tools()?;
         let xen = project.tools.file(&format!("/boot/xen-{XEN}-amd64.gz"));
@@ -76,9 +74,10 @@ impl<'a> Project<'a> {
         Ok(project)
     }
 
-    /// Lets other runs build: what is needed has been built and is only used from here on.
+    /// Lets other runs build in this clone: what is needed has been built, and is only used from
+    /// here on.
     pub fn release(&mut self) {
-        self.locks.clear();
+        self.build_lock = None;
     }
 
     /// With the host's own tools, they may be missing or others than the kernel was built with.
