@@ -13,6 +13,7 @@
 #include <linux/poll.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
+#include <linux/syscore_ops.h>
 #include <linux/sysfs.h>
 
 #include <xen/xen.h>

@@ -26,6 +26,7 @@ pub mod param;
 pub mod pinned;
 pub mod pinned_few;
 pub mod proc;
+pub mod resume;
 pub mod seq;
 pub mod sysfs;
 pub mod task;
