@@ -263,6 +263,12 @@ impl Channel {
         }
     }
 
+    /// Whether it was allocated for us.
+    #[inline]
+    pub fn is_new(&self) -> bool {
+        !self.kept
+    }
+
     /// Its port.
     #[inline]
     pub fn port(&self) -> Port {
@@ -365,8 +371,9 @@ impl<T> Line<T> {
 
 /// A port whose events go to a handler.
 ///
-/// Dropping it takes the handler off, gives up the reference, and closes the channel once nobody
-/// else has a reference, unless the channel is someone else's to close. May sleep.
+/// Dropping it takes the handler off, gives up the reference, and closes the channel, unless that
+/// is someone else's to close. May sleep. Who has others that count references on the port
+/// [unbinds](BoundPort::unbind) instead.
 ///
 /// # Invariants
 ///
@@ -467,6 +474,23 @@ impl<T: Handler> BoundPort<T> {
         }
     }
 
+    /// Lets `vcpu` take the port's events, as the kernel's own moving of interrupts does.
+    ///
+    /// There are ports whose events cannot be moved, and the kernel does not tell: ask for the
+    /// [`status`] afterwards. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when there is no such vCPU or it is offline.
+    pub fn set_vcpu(&self, vcpu: u32) -> Result {
+        // SAFETY: Any number may be asked for.
+        let cpu = unsafe { bindings::xen_rust_cpu_of_vcpu(vcpu) };
+        let cpu = u32::try_from(cpu).map_err(|_| EINVAL)?;
+        // SAFETY: The interrupt is this binding's, and there is such a CPU. If it goes offline
+        // meanwhile, the kernel chooses another one.
+        to_result(unsafe { bindings::xen_rust_irq_set_cpu(self.irq(), cpu) })
+    }
+
     /// Whether the kernel still takes the port's number for this binding's.
     ///
     /// It does not after the domain was restored. It still does if the channel was merely closed
@@ -475,13 +499,31 @@ impl<T: Handler> BoundPort<T> {
         interrupt_of(self.line.port) == Some(self.irq())
     }
 
-    /// Unbinds, but leaves the channel of the port's number alone, as that is another one now.
-    pub fn abandon(self) {
+    /// Unbinds, and closes the channel unless others have references to it.
+    ///
+    /// If they have, the channel is to be closed when the last of them is gone, which is the
+    /// caller's to see to.
+    pub fn unbind(self) -> Option<Lingering> {
         let this = core::mem::ManuallyDrop::new(self);
         // SAFETY: Called once, as `drop` is not.
-        unsafe { this.unbind() };
+        let lingering = unsafe { this.take_down() };
         // SAFETY: The line is taken out once.
         drop(unsafe { core::ptr::read(&this.line) });
+        lingering.filter(|lingering| !lingering.settle())
+    }
+
+    /// Unbinds, but leaves the channel of the port's number alone, as that is another one now.
+    pub fn abandon(self) {
+        if let Some(lingering) = {
+            let this = core::mem::ManuallyDrop::new(self);
+            // SAFETY: Called once, as `drop` is not.
+            let lingering = unsafe { this.take_down() };
+            // SAFETY: The line is taken out once.
+            drop(unsafe { core::ptr::read(&this.line) });
+            lingering
+        } {
+            lingering.forget();
+        }
     }
 
     #[inline]
@@ -492,7 +534,8 @@ impl<T: Handler> BoundPort<T> {
     /// # Safety
     ///
     /// Must be called once, at the end.
-    unsafe fn unbind(&self) {
+    unsafe fn take_down(&self) -> Option<Lingering> {
+        let current = self.is_current();
         // SAFETY: By the type invariant the interrupt is requested with this data, and the
         // contract is that it is freed once. Waits until the handler has returned.
         unsafe {
@@ -501,16 +544,59 @@ impl<T: Handler> BoundPort<T> {
                 Arc::as_ptr(&self.line).cast_mut().cast::<c_void>(),
             )
         };
+        // Of a number that is not this binding's any more, the channel is not ours either.
+        (current && !self.line.kept).then(|| Lingering {
+            port: self.line.port,
+            irq: self.irq(),
+            done: AtomicBool::new(false),
+        })
     }
 }
 
 impl<T: Handler> Drop for BoundPort<T> {
     fn drop(&mut self) {
-        let current = self.is_current();
-        // SAFETY: `drop` is called once, and not after `abandon`.
-        unsafe { self.unbind() };
-        if current && !self.line.kept {
-            close(self.line.port);
+        // SAFETY: `drop` is called once, and not after `unbind` and `abandon`.
+        drop(unsafe { self.take_down() });
+    }
+}
+
+/// A channel that was bound, and which is to be closed when nobody has a reference any more.
+///
+/// Grants that notify through a port when they are unmapped have such references.
+///
+/// Dropping it closes the channel, whoever has references: their events go nowhere.
+#[must_use = "dropping it closes the channel at once"]
+pub struct Lingering {
+    port: Port,
+    irq: u32,
+    done: AtomicBool,
+}
+
+impl Lingering {
+    /// Closes the channel if nobody has a reference any more. Returns whether it is done with.
+    pub fn settle(&self) -> bool {
+        if !self.done.load(Ordering::Relaxed) {
+            match interrupt_of(self.port) {
+                Some(irq) if irq == self.irq => return false,
+                // The number is someone else's.
+                Some(_) => {}
+                None => close(self.port),
+            }
+            self.forget();
+        }
+        true
+    }
+
+    /// Leaves the channel alone.
+    fn forget(&self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        if !self.settle() {
+            close(self.port);
         }
     }
 }

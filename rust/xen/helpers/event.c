@@ -23,3 +23,8 @@ int xen_rust_cpu_of_vcpu(unsigned int vcpu)
 			return cpu;
 	return -1;
 }
+
+int xen_rust_irq_set_cpu(unsigned int irq, unsigned int cpu)
+{
+	return irq_set_affinity(irq, cpumask_of(cpu));
+}
