@@ -13,11 +13,21 @@
 
 #![deny(unsafe_code)]
 
-use kernel::prelude::*;
+use kernel::{
+    debugfs,
+    prelude::*,
+    sync::Arc, //
+};
+use ports::{
+    Ports,
+    PORTS, //
+};
 use xen::{
     atomics,
+    counters,
     domain,
     ext::{
+        counters::Counters,
         file::FileTable,
         global::Installed,
         misc::MiscDevice, //
@@ -42,21 +52,72 @@ module! {
     license: "GPL",
 }
 
-static OPERATIONS: FileTable = FileTable::new::<file::EventFile>();
-
-/// The loaded module. Fields are dropped in order: first the node goes, then what files use.
-struct Module {
-    _device: Pin<KBox<MiscDevice>>,
-    _ports: Installed<ports::Ports>,
+counters! {
+    /// What the device is asked for.
+    pub(crate) enum Call, pub(crate) static CALLS {
+        /// An open file.
+        Open = "open",
+        /// A read.
+        Read = "read",
+        /// A write.
+        Write = "write",
+        /// A poll.
+        Poll = "poll",
+        /// `IOCTL_EVTCHN_BIND_VIRQ`.
+        BindVirq = "bind_virq",
+        /// `IOCTL_EVTCHN_BIND_INTERDOMAIN`.
+        BindInterdomain = "bind_interdomain",
+        /// `IOCTL_EVTCHN_BIND_UNBOUND_PORT`.
+        BindUnboundPort = "bind_unbound_port",
+        /// `IOCTL_EVTCHN_BIND_STATIC`.
+        BindStatic = "bind_static",
+        /// `IOCTL_EVTCHN_UNBIND`.
+        Unbind = "unbind",
+        /// `IOCTL_EVTCHN_NOTIFY`.
+        Notify = "notify",
+        /// `IOCTL_EVTCHN_RESET`.
+        Reset = "reset",
+        /// `IOCTL_EVTCHN_RESTRICT_DOMID`.
+        RestrictDomid = "restrict_domid",
+        /// `XEN_EVTCHN_PORT_STATUS`.
+        PortStatus = "port_status",
+        /// `XEN_EVTCHN_PORT_SET_VCPU`.
+        PortSetVcpu = "port_set_vcpu",
+        /// Any other ioctl.
+        Unknown = "unknown",
+    }
 }
 
-impl kernel::Module for Module {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        domain::require_xen()?;
-        let ports = ports::PORTS.install(ports::Ports::new()?)?;
-        Ok(Self {
-            _device: KBox::pin_init(MiscDevice::register(c"xen/evtchn", &OPERATIONS), GFP_KERNEL)?,
-            _ports: ports,
+static OPERATIONS: FileTable = FileTable::new::<file::EventFile>();
+
+/// The loaded module. Fields are dropped in order: first goes the device, after which nobody comes
+/// any more, and last what files use.
+#[pin_data]
+struct Module {
+    #[pin]
+    _device: MiscDevice,
+    #[pin]
+    _calls: debugfs::File<&'static Counters<Call>>,
+    #[pin]
+    _totals: debugfs::File<Arc<Ports>>,
+    _dir: debugfs::Dir,
+    _ports: Installed<Ports>,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(|| {
+            domain::require_xen()?;
+            let ports = Ports::new()?;
+            Ok(try_pin_init!(Self {
+                _ports: PORTS.install(ports.clone())?,
+                _dir: debugfs::Dir::new(c"xen_evtchn"),
+                _calls <- CALLS.debugfs(_dir),
+                _totals <- _dir.read_callback_file(c"totals", ports, &|ports: &Arc<Ports>, f| {
+                    ports.show(f)
+                }),
+                _device <- MiscDevice::register(c"xen/evtchn", &OPERATIONS),
+            }))
         })
     }
 }

@@ -3,10 +3,14 @@
 //! An open file.
 
 use super::{
-    ioctl,
+    ioctl::{
+        self,
+        PortStatus, //
+    },
     ports::{
         Files,
         Ports,
+        Totals,
         PORTS, //
     },
     ring::{
@@ -14,12 +18,18 @@ use super::{
         Node,
         Posted, //
     },
-    slot::FileId,
+    slot::{
+        FileId,
+        Inside, //
+    },
     table::{
         PortData,
         Room,
+        Snapshot,
         Table, //
-    }, //
+    },
+    Call,
+    CALLS, //
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -34,6 +44,8 @@ use kernel::{
     new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     sync::{
         poll::PollTable,
         Arc,
@@ -49,7 +61,8 @@ use xen::{
         BoundPort,
         Channel,
         Name,
-        Port, //
+        Port,
+        State, //
     },
     ext::{
         fasync::FasyncList,
@@ -58,6 +71,7 @@ use xen::{
             OpenFile,
             PollEvents, //
         },
+        task,
         wait::{
             copy_without_faults,
             fault_in,
@@ -171,7 +185,9 @@ impl EventFile {
     /// Frees a place. Nothing of it is reported afterwards.
     pub(crate) fn vacate(&self, index: u32) {
         let line = self.table.lock().vacate(index, &self.inbox);
-        drop(line);
+        if let Some(line) = line {
+            self.ports.count_events(line.data().events());
+        }
     }
 
     /// The place of a port whose channel is gone.
@@ -187,6 +203,13 @@ impl EventFile {
     /// The port that is bound at `index`.
     pub(crate) fn port_at(&self, index: u32) -> Option<Port> {
         Some(self.table.lock().bound(index)?.line().port())
+    }
+
+    /// The port that is bound at `index`, if its number means another channel now.
+    pub(crate) fn outdated_at(&self, index: u32) -> Option<Port> {
+        let table = self.table.lock();
+        let bound = table.bound(index)?;
+        (!bound.is_current()).then(|| bound.line().port())
     }
 
     /// An event came for the port at `index`. Called by its interrupt.
@@ -293,9 +316,19 @@ impl EventFile {
         }
     }
 
+    /// Holds on to `port`, if it is the file's: its number means the same channel until the guard
+    /// goes.
+    #[inline]
+    fn hold(&self, port: Port) -> Option<Inside<'_>> {
+        if self.ports.is_stale() {
+            self.ports.refresh();
+        }
+        self.ports.slot(port)?.enter(self.id()?)
+    }
+
+    /// Sends an event through `port`.
     fn notify(&self, port: Port) -> Result {
-        let inside = self.id().and_then(|id| self.ports.slot(port)?.enter(id));
-        if let Some(_inside) = inside {
+        if let Some(_inside) = self.hold(port) {
             event::notify(port);
             return Ok(());
         }
@@ -303,6 +336,99 @@ impl EventFile {
         self.find_lost(port)
             .map(|_| ())
             .ok_or_else(ioctl::not_connected)
+    }
+}
+
+/// What a file tells of its ports.
+impl EventFile {
+    /// What is known of `port`, which is the file's.
+    fn status(&self, port: Port) -> Result<PortStatus> {
+        let mut status = PortStatus {
+            port: port.raw(),
+            ..PortStatus::default()
+        };
+        let index = match self.hold(port) {
+            Some(inside) => {
+                status.set(event::status(port)?);
+                inside.index()
+            }
+            None => self.find_lost(port).ok_or_else(ioctl::not_connected)?,
+        };
+        let known = self.snapshot(index).filter(|known| known.port == port);
+        let known = known.ok_or_else(ioctl::not_connected)?;
+        status.pending = known.pending;
+        status.masked = known.masked;
+        status.events = known.events;
+        Ok(status)
+    }
+
+    /// Lets `vcpu` take the events of `port`.
+    fn set_vcpu(&self, port: Port, vcpu: u32) -> Result {
+        let inside = self.hold(port).ok_or_else(ioctl::not_connected)?;
+        self.table
+            .lock()
+            .bound(inside.index())
+            .ok_or_else(ioctl::not_connected)?
+            .set_vcpu(vcpu)?;
+        // The kernel does not tell whether it could.
+        if event::status(port)?.vcpu == vcpu {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// What is at a place of the table.
+    fn snapshot(&self, index: u32) -> Option<Snapshot> {
+        self.table.lock().snapshot(index)
+    }
+
+    /// Counts the file's ports.
+    pub(crate) fn add_to(&self, totals: &mut Totals) {
+        for known in (0..self.places()).filter_map(|index| self.snapshot(index)) {
+            totals.ports += 1;
+            totals.pending += u64::from(known.pending);
+            totals.masked += u64::from(known.masked);
+            totals.lost += u64::from(known.lost);
+            totals.events = totals.events.wrapping_add(known.events);
+        }
+    }
+
+    /// Writes a line on the port at a place of the table, if there is one.
+    fn show_port(&self, index: u32, m: &SeqFile) {
+        let Some(known) = self.snapshot(index) else {
+            return;
+        };
+        let state = if known.lost {
+            None
+        } else {
+            event::status(known.port).ok()
+        };
+        seq_print!(m, "evtchn:\tport {} ", known.port.raw());
+        match state.map(|status| (status.state, status.vcpu)) {
+            None | Some((State::Closed, _)) => seq_print!(m, "closed"),
+            Some((State::Unbound(domain), vcpu)) => {
+                seq_print!(m, "unbound remote {} vcpu {vcpu}", domain.raw());
+            }
+            Some((State::Interdomain(domain, port), vcpu)) => {
+                seq_print!(
+                    m,
+                    "interdomain remote {}:{} vcpu {vcpu}",
+                    domain.raw(),
+                    port.raw()
+                );
+            }
+            Some((State::Physical(irq), vcpu)) => seq_print!(m, "pirq {irq} vcpu {vcpu}"),
+            Some((State::Virtual(virq), vcpu)) => seq_print!(m, "virq {virq} vcpu {vcpu}"),
+            Some((State::Ipi, vcpu)) => seq_print!(m, "ipi vcpu {vcpu}"),
+        }
+        seq_print!(
+            m,
+            " pending {} masked {} events {}\n",
+            u8::from(known.pending),
+            u8::from(known.masked),
+            known.events
+        );
     }
 }
 
@@ -316,6 +442,7 @@ impl FileOperations for EventFile {
     type Data = Arc<Self>;
 
     fn open(file: &OpenFile<'_>) -> Result<Arc<Self>> {
+        CALLS.inc(Call::Open);
         let this = Self::new()?;
         file.make_stream();
         file.allow_nowait();
@@ -331,6 +458,7 @@ impl FileOperations for EventFile {
         nonblocking: bool,
         into: &mut IovIterDest<'_>,
     ) -> Result<usize> {
+        CALLS.inc(Call::Read);
         let want = into.len().min(PAGE_SIZE) / PORT_LEN;
         if want == 0 {
             return Ok(0);
@@ -359,6 +487,7 @@ impl FileOperations for EventFile {
         _nonblocking: bool,
         from: &mut IovIterSource<'_>,
     ) -> Result<usize> {
+        CALLS.inc(Call::Write);
         let mut left = from.len().min(PAGE_SIZE) / PORT_LEN;
         let mut done = 0;
         while left > 0 {
@@ -385,6 +514,7 @@ impl FileOperations for EventFile {
     }
 
     fn poll(this: ArcBorrow<'_, Self>, file: &File, table: &PollTable<'_>) -> PollEvents {
+        CALLS.inc(Call::Poll);
         this.readable.register(file, table);
         if this.is_readable() {
             PollEvents::IN | PollEvents::OUT
@@ -404,34 +534,43 @@ impl FileOperations for EventFile {
         };
         match cmd {
             ioctl::NOTIFY => {
+                CALLS.inc(Call::Notify);
                 let port = ioctl::argument(arg)?;
                 this.notify(Port::new(port))?;
             }
             ioctl::BIND_VIRQ => {
+                CALLS.inc(Call::BindVirq);
                 this.restriction.unrestricted().map_err(|_| EACCES)?;
                 let virq = ioctl::argument(arg)?;
                 return bind(&|| Channel::virq(virq));
             }
             ioctl::BIND_INTERDOMAIN => {
+                CALLS.inc(Call::BindInterdomain);
                 let [domid, port] = ioctl::argument(arg)?;
                 let remote = remote_domain(domid)?;
                 let right = this.restriction.check(remote).map_err(|_| EACCES)?;
                 return bind(&|| Channel::interdomain(right, Port::new(port)));
             }
             ioctl::BIND_UNBOUND_PORT => {
+                CALLS.inc(Call::BindUnboundPort);
                 this.restriction.unrestricted().map_err(|_| EACCES)?;
                 let remote = remote_domain(ioctl::argument(arg)?)?;
                 return bind(&|| Channel::unbound(remote));
             }
             ioctl::UNBIND => {
+                CALLS.inc(Call::Unbind);
                 let port = Port::new(ioctl::argument(arg)?);
                 if port.raw() >= event::nr_channels() {
                     return Err(EINVAL);
                 }
                 this.ports.unbind(&this, port)?;
             }
-            ioctl::RESET => this.reset(),
+            ioctl::RESET => {
+                CALLS.inc(Call::Reset);
+                this.reset();
+            }
             ioctl::RESTRICT_DOMID => {
+                CALLS.inc(Call::RestrictDomid);
                 if this.restriction.domain().is_some() {
                     return Err(EACCES);
                 }
@@ -445,12 +584,37 @@ impl FileOperations for EventFile {
                 })?;
             }
             ioctl::BIND_STATIC => {
+                CALLS.inc(Call::BindStatic);
                 this.restriction.unrestricted().map_err(|_| EACCES)?;
                 let port = ioctl::argument(arg)?;
                 this.ports.bind_static(&Arc::from(this), Port::new(port))?;
             }
-            _ => return Err(ENOTTY),
+            ioctl::PORT_STATUS => {
+                CALLS.inc(Call::PortStatus);
+                this.status(Port::new(ioctl::argument(arg)?))?.write(arg)?;
+            }
+            ioctl::PORT_SET_VCPU => {
+                CALLS.inc(Call::PortSetVcpu);
+                let [port, vcpu] = ioctl::argument(arg)?;
+                this.set_vcpu(Port::new(port), vcpu)?;
+            }
+            _ => {
+                CALLS.inc(Call::Unknown);
+                return Err(ENOTTY);
+            }
         }
         Ok(0)
+    }
+
+    fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
+        if let Some(domain) = this.restriction.domain() {
+            seq_print!(m, "evtchn-restricted:\t{}\n", domain.raw());
+        }
+        for index in 0..this.places() {
+            this.show_port(index, m);
+            if task::checkpoint().is_err() {
+                return;
+            }
+        }
     }
 }

@@ -2,13 +2,18 @@
 
 //! The ioctls' numbers, and how their arguments are read.
 //!
-//! All arguments are structures of one or two 32-bit numbers, but for RESTRICT_DOMID's.
+//! Arguments are read as arrays of the numbers that the structures consist of.
 //!
-//! Linux's header: `include/uapi/xen/evtchn.h`.
+//! Headers: Linux's `include/uapi/xen/evtchn.h`, and `include/uapi/xen_rust/evtchn.h` for
+//! [`PORT_STATUS`] and [`PORT_SET_VCPU`].
 
 use kernel::{
     ffi::c_int,
-    ioctl::_IO,
+    ioctl::{
+        _IO,
+        _IOW,
+        _IOWR, //
+    },
     prelude::*,
     transmute::FromBytes,
     uaccess::{
@@ -16,6 +21,10 @@ use kernel::{
         UserSlice, //
     },
     uapi, //
+};
+use xen::event::{
+    State,
+    Status, //
 };
 
 /// Linux says of none of its ioctls here that it reads or writes.
@@ -39,6 +48,88 @@ pub(crate) const RESET: u32 = plain(5, 0);
 pub(crate) const RESTRICT_DOMID: u32 = plain(6, size_of::<u16>());
 /// Takes the port.
 pub(crate) const BIND_STATIC: u32 = plain(7, size_of::<u32>());
+
+/// Takes and gives [`PortStatus`].
+pub(crate) const PORT_STATUS: u32 = _IOWR::<[u32; 10]>(b'E' as u32, 0x80);
+/// Takes the port and the vCPU.
+pub(crate) const PORT_SET_VCPU: u32 = _IOW::<[u32; 2]>(b'E' as u32, 0x81);
+
+/// `struct xen_evtchn_port_status`, of which the first number is read and all are written.
+#[derive(Default)]
+pub(crate) struct PortStatus {
+    pub(crate) port: u32,
+    pub(crate) state: u32,
+    pub(crate) remote_domain: u32,
+    pub(crate) remote_port: u32,
+    pub(crate) interrupt: u32,
+    pub(crate) vcpu: u32,
+    pub(crate) pending: bool,
+    pub(crate) masked: bool,
+    pub(crate) events: u64,
+}
+
+impl PortStatus {
+    const PENDING: u32 = 1 << 0;
+    const MASKED: u32 = 1 << 1;
+
+    /// Fills in what Xen knows.
+    pub(crate) fn set(&mut self, status: Status) {
+        self.vcpu = status.vcpu;
+        self.state = match status.state {
+            State::Closed => 0,
+            State::Unbound(domain) => {
+                self.remote_domain = domain.raw().into();
+                1
+            }
+            State::Interdomain(domain, port) => {
+                self.remote_domain = domain.raw().into();
+                self.remote_port = port.raw();
+                2
+            }
+            State::Physical(interrupt) => {
+                self.interrupt = interrupt;
+                3
+            }
+            State::Virtual(interrupt) => {
+                self.interrupt = interrupt;
+                4
+            }
+            State::Ipi => 5,
+        };
+    }
+
+    /// The structure in user space's layout.
+    fn to_words(&self) -> [u32; 10] {
+        let flags = if self.pending { Self::PENDING } else { 0 }
+            | if self.masked { Self::MASKED } else { 0 };
+        let events = self.events.to_ne_bytes();
+        let [a, b, c, d, e, f, g, h] = events;
+        [
+            self.port,
+            self.state,
+            self.remote_domain,
+            self.remote_port,
+            self.interrupt,
+            self.vcpu,
+            flags,
+            0,
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+        ]
+    }
+
+    /// Writes the structure to the calling process.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` for an address that cannot be written.
+    pub(crate) fn write(&self, address: usize) -> Result {
+        let words = self.to_words();
+        UserSlice::new(UserPtr::from_addr(address), size_of_val(&words))
+            .writer()
+            .write(&words)
+    }
+}
 
 /// `ENOTCONN`: the port is not the file's. Not all kernels' Rust names it.
 pub(crate) fn not_connected() -> Error {

@@ -5,8 +5,9 @@
 //! # Locks
 //!
 //! `Ports::files`, a mutex, serialises binding and unbinding, as the kernel's own lock of its
-//! interrupts does. Within it, a file's table is locked, a spinlock, for reading and writing too.
-//! Interrupts take neither; nor does sending events, which asks the [slots](super::slot).
+//! interrupts does. Within it, a file's table is locked, a spinlock, for reading and writing too;
+//! or else the closer's list, a mutex. Interrupts take none of them; nor does sending events, which
+//! asks the [slots](super::slot).
 
 use super::{
     file::EventFile,
@@ -18,7 +19,14 @@ use super::{
     },
     table::PortData, //
 };
+use core::sync::atomic::{
+    AtomicU32,
+    AtomicU64,
+    Ordering, //
+};
 use kernel::{
+    ffi::c_uint,
+    fmt,
     new_mutex,
     prelude::*,
     sync::{
@@ -32,13 +40,22 @@ use kernel::{
     }, //
 };
 use xen::{
+    domid::DomId,
     event::{
         self,
         BoundPort,
         Channel,
+        Lingering,
         Port, //
     },
-    ext::global::Global, //
+    ext::{
+        global::Global,
+        resume::Resumes,
+        work::{
+            Job,
+            Worker, //
+        }, //
+    }, //
 };
 
 /// What all files share.
@@ -56,6 +73,15 @@ pub(crate) struct Ports {
     leaves: KVec<SetOnce<KVec<Slot>>>,
     #[pin]
     files: Mutex<Files>,
+    /// Closes channels that others still have references to.
+    #[pin]
+    closer: Worker<Closer>,
+    #[pin]
+    resumes: Resumes,
+    /// Events delivered to ports that are gone.
+    events: AtomicU64,
+    /// How many resumes have been taken notice of.
+    resumed: AtomicU32,
 }
 
 impl Ports {
@@ -70,9 +96,13 @@ impl Ports {
             leaves.push(SetOnce::new(), GFP_KERNEL)?;
         }
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 leaves,
                 files <- new_mutex!(Files::new(), "xen_evtchn::Ports::files"),
+                closer <- Worker::new(c"xen-evtchn", Closer::new()?),
+                resumes <- Resumes::new(),
+                events: AtomicU64::new(0),
+                resumed: AtomicU32::new(0),
             }),
             GFP_KERNEL,
         )
@@ -116,9 +146,10 @@ impl Ports {
     pub(crate) fn bind(
         &self,
         file: &Arc<EventFile>,
-        make: impl FnOnce() -> Result<Channel>,
+        make: impl Fn() -> Result<Channel>,
     ) -> Result<Port> {
         let mut files = self.files.lock();
+        self.revalidate(&files);
         let id = file.register(&mut files)?;
         let index = file.reserve()?;
         match self.bind_at(&files, file, id, index, make) {
@@ -136,20 +167,36 @@ impl Ports {
         file: &Arc<EventFile>,
         id: FileId,
         index: u32,
-        make: impl FnOnce() -> Result<Channel>,
+        make: impl Fn() -> Result<Channel>,
     ) -> Result<Port> {
+        // A number that the kernel still has an interrupt for, of a channel that was closed behind
+        // its back, cannot be bound. There are few of them, if any.
+        const ATTEMPTS: usize = 8;
+
         let owner = Owner::new(id, index).ok_or(ENOSPC)?;
-        let channel = make()?;
-        let port = channel.port();
-        let slot = self.make_slot(port)?;
-        if let Some(former) = slot.owner() {
-            // Xen has given us the number, so whoever had it has it no more.
-            self.evict(files, former, slot, id);
+        let mut unusable = KVec::new();
+        for _ in 0..ATTEMPTS {
+            let channel = make()?;
+            let port = channel.port();
+            let slot = self.make_slot(port)?;
+            if let Some(former) = slot.owner() {
+                // Xen has given us the number, so whoever had it has it no more.
+                self.evict(files, former, slot, id);
+            }
+            if event::has_interrupt(port) && channel.is_new() {
+                // Close it, occupy its number, which is most likely the next one that Xen hands
+                // out, and try again: until then its other end cannot be bound.
+                drop(channel);
+                unusable.push(Channel::unbound(DomId::SELF)?, GFP_KERNEL)?;
+                continue;
+            }
+            let data = PortData::new(file.clone(), index);
+            let bound = BoundPort::bind(channel, file.name()?, data)?;
+            slot.publish(owner);
+            file.insert(index, bound);
+            return Ok(port);
         }
-        let bound = BoundPort::bind(channel, file.name()?, PortData::new(file.clone(), index))?;
-        slot.publish(owner);
-        file.insert(index, bound);
-        Ok(port)
+        Err(EBUSY)
     }
 
     /// Binds `port`, which someone else has allocated, to `file`.
@@ -180,12 +227,13 @@ impl Ports {
     ///
     /// `ENOTCONN` if it is not the file's.
     pub(crate) fn unbind(&self, file: &EventFile, port: Port) -> Result {
-        let _files = self.files.lock();
+        let files = self.files.lock();
+        self.revalidate(&files);
         let id = file.id().ok_or_else(ioctl::not_connected)?;
         match self.slot(port).and_then(|slot| Some((slot, slot.owner()?))) {
             Some((slot, owner)) if owner.file() == id => {
                 withdraw(slot);
-                drop(file.leave(owner.index()));
+                self.part(file.leave(owner.index()));
                 file.vacate(owner.index());
                 Ok(())
             }
@@ -209,11 +257,76 @@ impl Ports {
                     withdraw(slot);
                 }
             }
-            drop(file.leave(index));
+            self.part(file.leave(index));
             file.vacate(index);
         }
         let former = self.files.lock().remove(id);
         drop(former);
+    }
+
+    /// Unbinds a port that was taken from its table.
+    fn part(&self, port: Option<BoundPort<PortData>>) {
+        if let Some(lingering) = port.and_then(BoundPort::unbind) {
+            self.closer.job().add(lingering);
+            self.closer.kick();
+        }
+    }
+
+    /// Whether the system was suspended, and bindings may be of a former life of the domain.
+    #[inline]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.resumes.count() != self.resumed.load(Ordering::Relaxed)
+    }
+
+    /// Finds the bindings that did not survive that. May sleep.
+    pub(crate) fn refresh(&self) {
+        self.revalidate(&self.files.lock());
+    }
+
+    fn revalidate(&self, files: &Files) {
+        if !self.is_stale() {
+            return;
+        }
+        let count = self.resumes.count();
+        for file in files.iter() {
+            for index in 0..file.places() {
+                let Some(port) = file.outdated_at(index) else {
+                    continue;
+                };
+                if let Some(slot) = self.slot(port) {
+                    withdraw(slot);
+                }
+                if let Some(bound) = file.lose(index) {
+                    bound.abandon();
+                }
+            }
+        }
+        self.resumed.store(count, Ordering::Relaxed);
+    }
+
+    /// Counts what was delivered to a port that is gone.
+    pub(crate) fn count_events(&self, events: u64) {
+        self.events.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Writes what all files have together.
+    pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut totals = Totals::default();
+        {
+            let files = self.files.lock();
+            totals.events = self.events.load(Ordering::Relaxed);
+            for file in files.iter() {
+                totals.files += 1;
+                file.add_to(&mut totals);
+            }
+        }
+        writeln!(f, "files {}", totals.files)?;
+        writeln!(f, "ports {}", totals.ports)?;
+        writeln!(f, "pending {}", totals.pending)?;
+        writeln!(f, "masked {}", totals.masked)?;
+        writeln!(f, "lost {}", totals.lost)?;
+        writeln!(f, "closing {}", self.closer.job().len())?;
+        writeln!(f, "events {}", totals.events)
     }
 
     /// Takes a number from a binding whose channel is gone.
@@ -232,6 +345,17 @@ impl Ports {
             bound.abandon();
         }
     }
+}
+
+/// What files that have had ports have together.
+#[derive(Default)]
+pub(crate) struct Totals {
+    files: u64,
+    pub(crate) ports: u64,
+    pub(crate) pending: u64,
+    pub(crate) masked: u64,
+    pub(crate) lost: u64,
+    pub(crate) events: u64,
 }
 
 /// Withdraws the slot's owner, and waits until nobody sends events in its name.
@@ -300,6 +424,13 @@ impl Files {
         FileId::new(index.saturating_add(1)).ok_or(ENFILE)
     }
 
+    fn iter(&self) -> impl Iterator<Item = &Arc<EventFile>> {
+        self.places.iter().filter_map(|place| match place {
+            Place::Taken(file) => Some(file),
+            Place::Vacant(_) => None,
+        })
+    }
+
     fn get(&self, id: FileId) -> Option<&Arc<EventFile>> {
         match self.places.get(id.get().checked_sub(1)? as usize)? {
             Place::Taken(file) => Some(file),
@@ -321,5 +452,60 @@ impl Files {
                 None
             }
         }
+    }
+}
+
+/// Closes channels that outlive their binding, once their last reference is gone.
+///
+/// The kernel tells nobody of that, so it has to be looked for.
+struct Closer {
+    waiting: Pin<KBox<Mutex<Waiting>>>,
+}
+
+struct Waiting {
+    channels: KVVec<Lingering>,
+    /// In how many milliseconds to look again: soon at first, then ever later.
+    delay: u32,
+}
+
+impl Closer {
+    const SHORTEST: u32 = 5;
+    const LONGEST: u32 = 1000;
+
+    fn new() -> Result<Self> {
+        let waiting = Waiting {
+            channels: KVVec::new(),
+            delay: Self::SHORTEST,
+        };
+        Ok(Self {
+            waiting: KBox::pin_init(
+                new_mutex!(waiting, "xen_evtchn::Closer::waiting"),
+                GFP_KERNEL,
+            )?,
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.lock().channels.len()
+    }
+
+    fn add(&self, channel: Lingering) {
+        let mut waiting = self.waiting.lock();
+        waiting.delay = Self::SHORTEST;
+        // Without memory it is dropped, and thereby closed now.
+        let _ = waiting.channels.push(channel, GFP_KERNEL);
+    }
+}
+
+impl Job for Closer {
+    fn run(&self) -> Option<c_uint> {
+        let mut waiting = self.waiting.lock();
+        waiting.channels.retain(|channel| !channel.settle());
+        if waiting.channels.is_empty() {
+            return None;
+        }
+        let delay = waiting.delay;
+        waiting.delay = delay.saturating_mul(2).min(Self::LONGEST);
+        Some(delay)
     }
 }

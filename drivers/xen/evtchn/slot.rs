@@ -156,7 +156,12 @@ impl Slot {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Some(Inside { slot: self }),
+                Ok(word) => {
+                    return Some(Inside {
+                        slot: self,
+                        index: (word >> INDEX_SHIFT) as u32 & INDEX_MAX,
+                    })
+                }
                 Err(now) => word = now,
             }
         }
@@ -166,6 +171,15 @@ impl Slot {
 /// The number stays with its owner as long as this exists.
 pub struct Inside<'a> {
     slot: &'a Slot,
+    index: u32,
+}
+
+impl Inside<'_> {
+    /// The index of the port in the table of the file that has it.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
 }
 
 impl Drop for Inside<'_> {

@@ -44,6 +44,36 @@ impl PortData {
             events: AtomicU64::new(0),
         }
     }
+
+    /// How many events were delivered so far.
+    pub(crate) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+}
+
+/// What is known of a port without asking Xen.
+pub(crate) struct Snapshot {
+    pub(crate) port: Port,
+    /// Whether it is in the list.
+    pub(crate) pending: bool,
+    /// Whether it is masked until it is written.
+    pub(crate) masked: bool,
+    /// Whether the channel is gone.
+    pub(crate) lost: bool,
+    pub(crate) events: u64,
+}
+
+impl Snapshot {
+    fn of(line: &Line<PortData>, lost: bool) -> Self {
+        let data = line.data();
+        Self {
+            port: line.port(),
+            pending: data.node.is_queued(),
+            masked: line.is_masked() && !lost,
+            lost,
+            events: data.events(),
+        }
+    }
 }
 
 impl Handler for PortData {
@@ -243,6 +273,15 @@ impl Table {
             .iter()
             .position(|entry| matches!(entry, Entry::Lost(line) if line.port() == port))?;
         u32::try_from(at).ok()
+    }
+
+    /// What is at `index`, if a port is.
+    pub(crate) fn snapshot(&self, index: u32) -> Option<Snapshot> {
+        match self.entries.get(index)? {
+            Entry::Bound(port) => Some(Snapshot::of(port.line(), false)),
+            Entry::Lost(line) => Some(Snapshot::of(line, true)),
+            _ => None,
+        }
     }
 
     /// How many places there are, free or not.
