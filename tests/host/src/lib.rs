@@ -27,3 +27,7 @@ pub mod grant_slot;
 pub mod range;
 #[path = "../../../rust/xen/restriction.rs"]
 pub mod restriction;
+#[path = "../../../drivers/xen/evtchn/ring.rs"]
+pub mod evtchn_ring;
+#[path = "../../../drivers/xen/evtchn/slot.rs"]
+pub mod evtchn_slot;
