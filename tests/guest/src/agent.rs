@@ -73,12 +73,16 @@ fn serve() -> sys::Result<()> {
         grants: BTreeMap::new(),
     };
     store.watch("data/request")?;
-    store.write("data/ready", "1")?;
     let mut last = String::new();
     loop {
+        // Said again where nobody has heard it: a guest that was restored has fresh keys, and watches fire again.
+        if store.read("data/ready").is_err() {
+            store.write("data/ready", "1")?;
+            last.clear();
+        }
         store.wait()?;
         let request = store.read("data/request").unwrap_or_default();
-        if request == last {
+        if request.is_empty() || request == last {
             continue;
         }
         let (number, what) = request.split_once(' ').unwrap_or((&request, ""));
