@@ -12,6 +12,8 @@ use crate::sys::{self, Child, Exit, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind, Xen};
 use crate::xenstore::Xenstore;
 
+mod moves;
+
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "balloon",
@@ -33,6 +35,16 @@ pub const SUITE: Suite = Suite {
         Test::new("scrubs", scrubs).seconds(240),
         Test::new("needs_capability", needs_capability),
         Test::new("back_and_forth", back_and_forth).seconds(240),
+        Test::new("single_pages", moves::single_pages).seconds(300),
+        Test::new("block_of_pages", moves::block_of_pages).seconds(300),
+        Test::new("memory_is_sound", moves::memory_is_sound).seconds(300),
+        Test::new("poll", moves::poll)
+            .seconds(300)
+            .breaks_c("tells nobody"),
+        Test::new("refused_by_xen", moves::refused_by_xen).seconds(300),
+        Test::new("reload_keeps_the_target", moves::reload_keeps_the_target)
+            .seconds(300)
+            .breaks_c("cannot be unloaded"),
     ],
 };
 

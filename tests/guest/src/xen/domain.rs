@@ -156,6 +156,11 @@ impl Xen {
         self.simple(DESTROY, domain, 0)
     }
 
+    /// Sets how many KiB a domain can have at most; what it has more than that it keeps.
+    pub fn set_max_memory(&self, domain: DomId, kib: u64) -> Result<()> {
+        self.simple(MAX_MEM, domain, kib)
+    }
+
     fn simple(&self, cmd: u32, domain: DomId, value: u64) -> Result<()> {
         let mut argument = Simple {
             header: header(cmd, domain),

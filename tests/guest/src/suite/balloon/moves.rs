@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that goes and comes, and what is told of it.
+//!
+//! Amounts are small: a translated dom0 in an emulator takes its time for each page that goes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::{number, path, present, ROOT};
+use crate::drivers;
+use crate::ktap::{check, equal, fail, TestResult};
+use crate::suite::NEVER;
+use crate::sys;
+use crate::xen::Xen;
+
+/// What a few pages may take where each of them takes long.
+const LONG: Duration = Duration::from_secs(120);
+
+/// KiB of a page.
+const PAGE_KB: u64 = 4;
+
+fn write(name: &str, value: u64) -> TestResult {
+    Ok(super::write(name, &value.to_string())?)
+}
+
+fn reached(target: u64, time: Duration) -> TestResult {
+    let there = || number("info/current_kb").is_ok_and(|now| now == target);
+    if sys::eventually(time, there) {
+        return Ok(());
+    }
+    fail(format_args!(
+        "{} of {target} KiB, retry {}, after {} s",
+        number("info/current_kb")?,
+        number("retry_count")?,
+        time.as_secs()
+    ))
+}
+
+/// Sets a target and waits for it.
+fn go(target: u64) -> TestResult {
+    write("target_kb", target)?;
+    reached(target, LONG)
+}
+
+/// Puts the target back when the test is over, however it ends.
+struct Back(u64);
+
+impl Back {
+    fn later() -> TestResult<Self> {
+        present()?;
+        Ok(Self(number("target_kb")?))
+    }
+}
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        // A test that has failed says why itself.
+        let _ = go(self.0);
+    }
+}
+
+/// Puts a file's number back.
+struct Restore(&'static str, u64);
+
+impl Restore {
+    fn later(name: &'static str) -> TestResult<Self> {
+        Ok(Self(name, number(name)?))
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let _ = write(self.0, self.1);
+    }
+}
+
+/// Pages of this domain, as Xen counts them.
+fn pages_by_xen() -> TestResult<u64> {
+    Ok(Xen::open()?.domain_info(0)?.tot_pages)
+}
+
+/// Takes `kb` out and puts it in again, and asks Xen each time.
+fn there_and_back(kb: u64) -> TestResult {
+    let before = number("info/current_kb")?;
+    let (pages, low) = (pages_by_xen()?, number("info/low_kb")?);
+    go(before - kb)?;
+    equal(pages_by_xen()?, pages - kb / PAGE_KB, "pages by Xen, with some out")?;
+    equal(number("info/low_kb")?, low + kb, "pages in the balloon")?;
+    equal((number("retry_count")?, number("schedule_delay")?), (1, 1), "attempt and delay")?;
+    // What is reached stays reached.
+    std::thread::sleep(NEVER);
+    equal(number("info/current_kb")?, before - kb, "a moment later")?;
+    go(before)?;
+    equal(pages_by_xen()?, pages, "pages by Xen, with all in")?;
+    equal(number("info/low_kb")?, low, "pages in the balloon")
+}
+
+pub(super) fn single_pages() -> TestResult {
+    let _back = Back::later()?;
+    there_and_back(PAGE_KB)?;
+    there_and_back(24 * PAGE_KB)
+}
+
+pub(super) fn block_of_pages() -> TestResult {
+    let _back = Back::later()?;
+    there_and_back(2048 + 7 * PAGE_KB)
+}
+
+pub(super) fn poll() -> TestResult {
+    let back = Back::later()?;
+    let mut files = Vec::new();
+    for name in ["target_kb", "target", "info/current_kb"] {
+        let mut file = File::open(path(name))?;
+        // Only what comes after a read is news.
+        file.read_to_string(&mut String::new())?;
+        files.push((name, file));
+    }
+    for (name, file) in &files {
+        equal(sys::poll(file, libc::POLLPRI, NEVER)?, 0, format_args!("{name}, with nothing to tell"))?;
+    }
+    write("target_kb", back.0 - 8 * PAGE_KB)?;
+    for (name, file) in &mut files {
+        let events = sys::poll(file, libc::POLLPRI, LONG)?;
+        check(events & libc::POLLPRI != 0, format_args!("{name} does not tell"))?;
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_string(&mut String::new())?;
+    }
+    equal(number("info/current_kb")?, back.0 - 8 * PAGE_KB, "what was told")
+}
+
+pub(super) fn refused_by_xen() -> TestResult {
+    let back = Back::later()?;
+    let _delay = Restore::later("max_schedule_delay")?;
+    let _count = Restore::later("max_retry_count")?;
+    write("max_schedule_delay", 1)?;
+    write("max_retry_count", 0)?;
+    let xen = Xen::open()?;
+    let info = xen.domain_info(0)?;
+    go(back.0 - 32 * PAGE_KB)?;
+    // Xen now has half of that for us, and no more.
+    xen.set_max_memory(0, (info.tot_pages - 16) * PAGE_KB)?;
+    let result = (|| {
+        write("target_kb", back.0)?;
+        let refused = || number("retry_count").is_ok_and(|n| n > 2);
+        check(sys::eventually(LONG, refused), "no attempt is counted")?;
+        equal(number("info/current_kb")?, back.0 - 16 * PAGE_KB, "what Xen gave")?;
+        equal(number("target_kb")?, back.0, "the target meanwhile")
+    })();
+    xen.set_max_memory(0, info.max_pages * PAGE_KB)?;
+    result?;
+    reached(back.0, LONG)?;
+    equal(number("retry_count")?, 1, "attempts at last")
+}
+
+/// Memory that is in use while pages go and come must not be among them.
+pub(super) fn memory_is_sound() -> TestResult {
+    let back = Back::later()?;
+    let pattern = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let words: Vec<u64> = (0..4 << 20 >> 3).map(pattern).collect();
+    for _ in 0..3 {
+        go(back.0 - 128 * PAGE_KB)?;
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).open("/tmp/balloon")?;
+        file.write_all(&[0x5a; 1 << 20])?;
+        go(back.0)?;
+        check(fs::read("/tmp/balloon")? == [0x5a; 1 << 20], "a file has changed")?;
+        fs::remove_file("/tmp/balloon")?;
+    }
+    check(words.iter().enumerate().all(|(i, &word)| word == pattern(i)), "memory has changed")
+}
+
+pub(super) fn reload_keeps_the_target() -> TestResult {
+    let back = Back::later()?;
+    let target = back.0 - 16 * PAGE_KB;
+    go(target)?;
+    let low = number("info/low_kb")?;
+    for _ in 0..3 {
+        sys::unload_module("xen_balloon")?;
+        check(!Path::new(ROOT).exists(), "its files are still there")?;
+        drivers::modprobe(&["xen-balloon"]).or_else(fail)?;
+        equal(number("target_kb")?, target, "the target")?;
+        equal(number("info/current_kb")?, target, "what is there")?;
+        equal(number("info/low_kb")?, low, "what is in the balloon")?;
+    }
+    Ok(())
+}
