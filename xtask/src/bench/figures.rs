@@ -74,9 +74,9 @@ impl Figures {
         &self.order
     }
 
-    /// Why an operation has no figure.
-    pub fn reason(&self, operation: &str) -> Option<&str> {
-        self.unsupported.get(operation).map(String::as_str)
+    /// What could not be measured, and why.
+    pub fn unsupported(&self) -> &BTreeMap<String, String> {
+        &self.unsupported
     }
 
     /// Instructions of a hypercall for each of `items`: of that many, or of the next fewer that
@@ -235,7 +235,7 @@ pub mod tests {
             figures.order(),
             ["privcmd_rejected_ioctl", "null_hypercall"]
         );
-        assert_eq!(figures.reason("balloon_set_target"), Some("ENOENT"));
+        assert_eq!(figures.unsupported()["balloon_set_target"], "ENOENT");
         assert_eq!(figures.memory()["bound_port"], 11.5);
         assert!(figures.clone().take("{").is_err());
         assert!(figures.clone().take(r#"{"operation":"x"}"#).is_err());

@@ -122,6 +122,9 @@ pub fn text(all: &All) -> String {
         for (what, c, ours) in bytes(all, dom0) {
             let _ = writeln!(out, "{what:32} {:>9} {:>9} bytes", number(c), number(ours));
         }
+        for line in missing(all, dom0) {
+            let _ = writeln!(out, "{line}");
+        }
         out.push('\n');
     }
     out
@@ -165,8 +168,24 @@ pub fn markdown(all: &All) -> String {
             let _ = writeln!(out, "| {what} | {} | {} |", number(c), number(ours));
         }
         out.push('\n');
+        for line in missing(all, dom0) {
+            let _ = writeln!(out, "- {line}");
+        }
+        out.push('\n');
     }
     out
+}
+
+/// What one of the two could not do.
+fn missing(all: &All, dom0: Dom0) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (whose, drivers) in [("the C drivers", Drivers::C), ("ours", Drivers::Rust)] {
+        let unsupported = all.of(dom0, drivers).map(Figures::unsupported);
+        for (operation, reason) in unsupported.into_iter().flatten() {
+            lines.push(format!("{operation}: not with {whose} ({reason})"));
+        }
+    }
+    lines
 }
 
 /// Kernel memory: what takes it, with the C drivers and with ours.
