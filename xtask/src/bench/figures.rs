@@ -168,6 +168,13 @@ impl All {
         self.boots.insert((dom0.name(), drivers.name()), figures);
     }
 
+    /// Takes over the figures of boots that have none here.
+    pub fn keep(&mut self, former: Self) {
+        for (boot, figures) in former.boots {
+            self.boots.entry(boot).or_insert(figures);
+        }
+    }
+
     pub fn of(&self, dom0: Dom0, drivers: Drivers) -> Option<&Figures> {
         self.boots.get(&(dom0.name(), drivers.name()))
     }
@@ -248,6 +255,18 @@ pub mod tests {
         assert_eq!(figures.floor("grant_map", 16), Some(16.0));
         assert_eq!(figures.floor("grant_map", 1), None);
         assert_eq!(figures.floor("other", 1), None);
+    }
+
+    #[test]
+    fn what_was_not_measured_again_is_kept() {
+        let mut all = All::new("7.3.4");
+        all.add(Dom0::Pv, Drivers::C, sample(1.0));
+        let mut former = All::new("7.3.3");
+        former.add(Dom0::Pv, Drivers::C, sample(2.0));
+        former.add(Dom0::Pvh, Drivers::C, sample(2.0));
+        all.keep(former);
+        assert_eq!(all.of(Dom0::Pv, Drivers::C), Some(&sample(1.0)));
+        assert_eq!(all.of(Dom0::Pvh, Drivers::C), Some(&sample(2.0)));
     }
 
     #[test]
