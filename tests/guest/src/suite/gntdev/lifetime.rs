@@ -207,7 +207,7 @@ pub fn moved() -> TestResult {
             equal(view.read_at(0), 9_u8, "what was written through the grant")?;
         }
         memory.unmap()?;
-        drop(file);
+        drop((file, view));
         grantor.released()
     })
 }
