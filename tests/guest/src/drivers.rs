@@ -18,6 +18,8 @@ pub struct Module {
     pub serves: &'static [&'static str],
     /// Whether the kernel has one of its own, as a module.
     pub in_c: bool,
+    /// What is there without the module where the kernel has the driver built in.
+    built_in: Option<&'static str>,
 }
 
 /// The drivers, in the order to load them.
@@ -26,26 +28,31 @@ pub const MODULES: [Module; 5] = [
         name: "xen-evtchn",
         serves: &["/dev/xen/evtchn"],
         in_c: true,
+        built_in: None,
     },
     Module {
         name: "xen-privcmd",
         serves: &["/dev/xen/privcmd", "/dev/xen/hypercall"],
         in_c: true,
+        built_in: None,
     },
     Module {
         name: "xen-gntdev",
         serves: &["/dev/xen/gntdev"],
         in_c: true,
+        built_in: None,
     },
     Module {
         name: "xenfs",
         serves: &["/proc/xen"],
         in_c: true,
+        built_in: None,
     },
     Module {
         name: "xen-balloon",
         serves: &["/sys/devices/system/xen_memory/xen_memory0"],
         in_c: false,
+        built_in: Some("/sys/devices/system/xen_memory"),
     },
 ];
 
@@ -64,6 +71,11 @@ impl Module {
     /// Whether it is loaded.
     pub fn is_loaded(&self) -> bool {
         Path::new(&format!("/sys/module/{}/refcnt", self.kernel_name())).exists()
+    }
+
+    /// Whether the kernel has it built in, so that there is nothing for a module to do.
+    pub fn is_built_in(&self) -> bool {
+        !self.is_loaded() && self.built_in.is_some_and(|path| Path::new(path).exists())
     }
 
     /// Whether the loaded module was built outside the kernel, as these drivers are and the C ones are not.
@@ -125,21 +137,18 @@ pub fn load_gntalloc() -> Result<(), String> {
         .map_err(|e| format!("{GNTALLOC}: {e}"))
 }
 
-/// The modules of a driver set.
+/// The modules of a driver set, but for what the running kernel has built in.
 pub fn of(drivers: Drivers) -> impl Iterator<Item = &'static Module> {
     MODULES
         .iter()
         .filter(move |m| drivers == Drivers::Rust || m.in_c)
+        .filter(|m| !m.is_built_in())
 }
 
 /// How many calls a driver has counted in debugfs, if it counts.
 pub fn calls(module: &Module) -> Option<u64> {
-    let name = module.kernel_name();
-    let text = fs::read_to_string(format!("/sys/kernel/debug/xen_rust/{name}/calls"))
-        .or_else(|_| {
-            fs::read_to_string(format!("/sys/kernel/debug/xen_rust/{}/calls", module.name))
-        })
-        .ok()?;
+    let text =
+        fs::read_to_string(format!("/sys/kernel/debug/{}/calls", module.kernel_name())).ok()?;
     Some(
         text.lines()
             .filter_map(|l| l.split_whitespace().last()?.parse::<u64>().ok())

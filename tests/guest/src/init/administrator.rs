@@ -68,7 +68,12 @@ pub fn run(words: &Words) -> Counts {
             crate::ktap::line(format_args!("FAILED {step}: {error}"));
         }
     };
-    note("set-up", set_up(drivers));
+    let ready = set_up(drivers);
+    let stop = ready.is_err();
+    note("set-up", ready);
+    if stop {
+        return counts;
+    }
     note("whose modules", only(drivers));
     note("xl info", show(&["xl", "info"]));
     note("xl list", show(&["xl", "list"]));

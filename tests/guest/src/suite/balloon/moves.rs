@@ -87,9 +87,17 @@ fn there_and_back(kb: u64) -> TestResult {
     let before = number("info/current_kb")?;
     let (pages, low) = (pages_by_xen()?, number("info/low_kb")?);
     go(before - kb)?;
-    equal(pages_by_xen()?, pages - kb / PAGE_KB, "pages by Xen, with some out")?;
+    equal(
+        pages_by_xen()?,
+        pages - kb / PAGE_KB,
+        "pages by Xen, with some out",
+    )?;
     equal(number("info/low_kb")?, low + kb, "pages in the balloon")?;
-    equal((number("retry_count")?, number("schedule_delay")?), (1, 1), "attempt and delay")?;
+    equal(
+        (number("retry_count")?, number("schedule_delay")?),
+        (1, 1),
+        "attempt and delay",
+    )?;
     // What is reached stays reached.
     std::thread::sleep(NEVER);
     equal(number("info/current_kb")?, before - kb, "a moment later")?;
@@ -119,16 +127,27 @@ pub(super) fn poll() -> TestResult {
         files.push((name, file));
     }
     for (name, file) in &files {
-        equal(sys::poll(file, libc::POLLPRI, NEVER)?, 0, format_args!("{name}, with nothing to tell"))?;
+        equal(
+            sys::poll(file, libc::POLLPRI, NEVER)?,
+            0,
+            format_args!("{name}, with nothing to tell"),
+        )?;
     }
     write("target_kb", back.0 - 8 * PAGE_KB)?;
     for (name, file) in &mut files {
         let events = sys::poll(file, libc::POLLPRI, LONG)?;
-        check(events & libc::POLLPRI != 0, format_args!("{name} does not tell"))?;
+        check(
+            events & libc::POLLPRI != 0,
+            format_args!("{name} does not tell"),
+        )?;
         file.seek(SeekFrom::Start(0))?;
         file.read_to_string(&mut String::new())?;
     }
-    equal(number("info/current_kb")?, back.0 - 8 * PAGE_KB, "what was told")
+    equal(
+        number("info/current_kb")?,
+        back.0 - 8 * PAGE_KB,
+        "what was told",
+    )
 }
 
 pub(super) fn refused_by_xen() -> TestResult {
@@ -146,7 +165,11 @@ pub(super) fn refused_by_xen() -> TestResult {
         write("target_kb", back.0)?;
         let refused = || number("retry_count").is_ok_and(|n| n > 2);
         check(sys::eventually(LONG, refused), "no attempt is counted")?;
-        equal(number("info/current_kb")?, back.0 - 16 * PAGE_KB, "what Xen gave")?;
+        equal(
+            number("info/current_kb")?,
+            back.0 - 16 * PAGE_KB,
+            "what Xen gave",
+        )?;
         equal(number("target_kb")?, back.0, "the target meanwhile")
     })();
     xen.set_max_memory(0, info.max_pages * PAGE_KB)?;
@@ -162,13 +185,26 @@ pub(super) fn memory_is_sound() -> TestResult {
     let words: Vec<u64> = (0..4 << 20 >> 3).map(pattern).collect();
     for _ in 0..3 {
         go(back.0 - 128 * PAGE_KB)?;
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).open("/tmp/balloon")?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open("/tmp/balloon")?;
         file.write_all(&[0x5a; 1 << 20])?;
         go(back.0)?;
-        check(fs::read("/tmp/balloon")? == [0x5a; 1 << 20], "a file has changed")?;
+        check(
+            fs::read("/tmp/balloon")? == [0x5a; 1 << 20],
+            "a file has changed",
+        )?;
         fs::remove_file("/tmp/balloon")?;
     }
-    check(words.iter().enumerate().all(|(i, &word)| word == pattern(i)), "memory has changed")
+    check(
+        words
+            .iter()
+            .enumerate()
+            .all(|(i, &word)| word == pattern(i)),
+        "memory has changed",
+    )
 }
 
 pub(super) fn reload_keeps_the_target() -> TestResult {
