@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::SOON;
 use crate::device::{HypercallBuffer, Privcmd};
 use crate::ktap::{check, equal, skip, FailsWith, Suite, Test, TestResult};
-use crate::resources::meminfo;
+use crate::resources::free_memory;
 use crate::sys::{self, Child, Exit, Mapping, PAGE};
 use crate::xen::XEN_VERSION;
 
@@ -133,7 +133,7 @@ fn freed_page_by_page() -> TestResult {
     let file = HypercallBuffer::open()?;
     let pages = file.pages(PAGES)?;
     pages.write_at((PAGES - 1) * PAGE, &1_u8);
-    let free = || meminfo("MemFree").unwrap_or(0);
+    let free = free_memory;
     let before = free();
     pages.unmap_part(0, (PAGES - 1) * PAGE)?;
     let back = sys::eventually(SOON, || free() > before + (PAGES * 4) as u64 * 3 / 4);
@@ -254,9 +254,9 @@ fn leaks_nothing() -> TestResult {
         Ok(())
     };
     rounds(20)?;
-    let before = meminfo("MemFree").unwrap_or(0);
+    let before = free_memory();
     rounds(300)?;
-    let lost = before.saturating_sub(meminfo("MemFree").unwrap_or(0));
+    let lost = before.saturating_sub(free_memory());
     // A page lost a round would be 1200 KiB, all of them 75 MB.
     check(lost < 1000, format_args!("{lost} KiB are gone"))
 }

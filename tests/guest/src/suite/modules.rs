@@ -9,7 +9,7 @@ use crate::boot::{Drivers, Words};
 use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
 use crate::drivers::{self, Module, MODULES};
 use crate::ktap::{check, equal, fail, skip, OrFail, Suite, Test, TestResult};
-use crate::resources::meminfo;
+use crate::resources::free_memory;
 use crate::sys::{self, Errno};
 use crate::xen::XEN_VERSION;
 use crate::{boot, daemons};
@@ -175,9 +175,9 @@ fn reload() -> TestResult {
         Ok(())
     };
     rounds(3)?;
-    let before = meminfo("MemFree").unwrap_or(0);
+    let before = free_memory();
     rounds(10)?;
-    let lost = before.saturating_sub(meminfo("MemFree").unwrap_or(0));
+    let lost = before.saturating_sub(free_memory());
     check(lost < 4096, format_args!("{lost} KiB are gone"))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::each_grantor;
 use crate::device::Gntdev;
 use crate::ktap::{check, equal, skip, FailsWith, TestResult};
-use crate::resources::meminfo;
+use crate::resources::free_memory;
 use crate::suite::{scaled, NEVER, SOON};
 use crate::sys::{self, Child, Exit, Mapping, PAGE};
 
@@ -304,10 +304,10 @@ pub fn leaks_nothing() -> TestResult {
             Ok(())
         };
         rounds(2)?;
-        let before = meminfo("MemFree").unwrap_or(0);
+        let before = free_memory();
         rounds(times)?;
         sys::eventually(SOON, || grantor.in_use() == 0);
-        let lost = before.saturating_sub(meminfo("MemFree").unwrap_or(0));
+        let lost = before.saturating_sub(free_memory());
         // Half of what it would be if the pages behind the grants stayed.
         check(
             lost < (64 * times * 2) as u64,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::abi::privcmd as abi;
 use crate::device::{HypercallBuffer, Privcmd};
 use crate::ktap::{check, equal, FailsWith, TestResult};
-use crate::resources::meminfo;
+use crate::resources::free_memory;
 use crate::suite::{each_kind, scaled, SOON};
 use crate::sys::{self, Child, Errno, Exit, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind};
@@ -459,9 +459,9 @@ pub fn leaks_nothing() -> TestResult {
         };
         // What is kept ready for the next time is there after a few.
         rounds(2)?;
-        let before = meminfo("MemFree").unwrap_or(0);
+        let before = free_memory();
         rounds(times)?;
-        let lost = before.saturating_sub(meminfo("MemFree").unwrap_or(0));
+        let lost = before.saturating_sub(free_memory());
         // Half of what it would be if the pages stayed.
         check(
             lost < (count * times * 2) as u64,
