@@ -173,7 +173,7 @@ pub fn free_memory() -> u64 {
 }
 
 /// How long leftovers may take to go.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Watches the system over tests.
 #[derive(Debug)]

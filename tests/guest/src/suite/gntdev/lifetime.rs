@@ -74,7 +74,7 @@ pub fn pinned_page() -> TestResult {
         )?;
         drop(read);
         check(
-            sys::eventually(4 * SOON, || grantor.in_use() == 0),
+            sys::eventually(2 * SOON, || grantor.in_use() == 0),
             "the grant is in use after the pipe is gone",
         )
     })
@@ -100,7 +100,7 @@ pub fn pinned_page_delays_only_itself() -> TestResult {
         )?;
         drop(pipe);
         check(
-            sys::eventually(4 * SOON, || grantor.in_use() == 0),
+            sys::eventually(2 * SOON, || grantor.in_use() == 0),
             "the grant is in use after the pipe is gone",
         )
     })
@@ -246,7 +246,7 @@ pub fn killed() -> TestResult {
             equal(end, None, "the child's end before it is killed")?;
             child.kill(libc::SIGKILL);
             equal(
-                child.wait_for(6 * SOON),
+                child.wait_for(2 * SOON),
                 Some(Exit::Signal(libc::SIGKILL)),
                 "the child's end",
             )?;

@@ -436,7 +436,7 @@ pub fn killed() -> TestResult {
             equal(end, None, "the child's end before it is killed")?;
             child.kill(libc::SIGKILL);
             equal(
-                child.wait_for(6 * SOON),
+                child.wait_for(2 * SOON),
                 Some(Exit::Signal(libc::SIGKILL)),
                 "the child's end",
             )?;
