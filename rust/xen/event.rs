@@ -333,8 +333,8 @@ impl Name {
 pub trait Handler: Sized + Send + Sync + 'static {
     /// An event came. The port is masked until its [`PendingEoi`] is completed.
     ///
-    /// Runs in interrupt context, not on two CPUs at once for the same port. May be called again
-    /// before the former event was completed, as when the CPU that handles it goes offline.
+    /// Runs in interrupt context; for an event that came before the port was enabled, in
+    /// [`BoundPort::enable`]. May be called again before the former event was completed.
     fn event(line: &Line<Self>);
 }
 
@@ -344,6 +344,8 @@ pub struct Line<T> {
     irq: AtomicU32,
     /// Whether an event was delivered and the port not unmasked since.
     owed: AtomicBool,
+    /// Whether the handler is to be told of events.
+    enabled: AtomicBool,
     kept: bool,
     name: Arc<Name>,
     data: T,
@@ -387,7 +389,11 @@ pub struct BoundPort<T: Handler> {
 impl<T: Handler> BoundPort<T> {
     /// Binds `channel` to a handler with `data`.
     ///
-    /// No event comes before [`BoundPort::enable`]. The caller serialises binding. May sleep.
+    /// The handler is told of no event before [`BoundPort::enable`]. The caller serialises
+    /// binding. May sleep.
+    ///
+    /// The interrupt can be shared: others that have a reference to the port may add handlers of
+    /// their own.
     ///
     /// # Errors
     ///
@@ -400,6 +406,7 @@ impl<T: Handler> BoundPort<T> {
                 port,
                 irq: AtomicU32::new(0),
                 owed: AtomicBool::new(false),
+                enabled: AtomicBool::new(false),
                 kept: channel.kept,
                 name,
                 data,
@@ -421,7 +428,8 @@ impl<T: Handler> BoundPort<T> {
         // From here on the kernel does not close the channel, whatever fails.
         //
         // Does not fail: the interrupt is there, as nobody but the kernel itself, on restoring the
-        // domain, takes it away, and then no system call is under way.
+        // domain, takes it away, and then no system call is under way. If it did, the interrupt
+        // would stay, as nothing can be done about one without a handler and a reference.
         //
         // SAFETY: The interrupt was made just now, and nobody counts references to it yet.
         to_result(unsafe { bindings::evtchn_make_refcounted(port.0, true) })?;
@@ -454,10 +462,16 @@ impl<T: Handler> BoundPort<T> {
         &self.line
     }
 
-    /// Lets events come. To be called once. Does not sleep.
+    /// Tells the handler of events from now on, and of one that came before. To be called once.
+    ///
+    /// Does not sleep.
     pub fn enable(&self) {
-        // SAFETY: By the type invariant the interrupt is requested; it was so without enabling it.
-        unsafe { bindings::enable_irq(self.irq()) };
+        // Either this sees what the interrupt owes, or the interrupt sees this, or both: then the
+        // handler is called twice for one event.
+        self.line.enabled.store(true, Ordering::SeqCst);
+        if self.line.owed.load(Ordering::SeqCst) {
+            T::event(&self.line);
+        }
     }
 
     /// The end of interrupt that is owed for an event, if one is: for just one caller.
@@ -536,14 +550,23 @@ impl<T: Handler> BoundPort<T> {
     /// Must be called once, at the end.
     unsafe fn take_down(&self) -> Option<Lingering> {
         let current = self.is_current();
-        // SAFETY: By the type invariant the interrupt is requested with this data, and the
-        // contract is that it is freed once. Waits until the handler has returned.
-        unsafe {
-            bindings::unbind_from_irqhandler(
-                self.irq(),
-                Arc::as_ptr(&self.line).cast_mut().cast::<c_void>(),
-            )
-        };
+        let data = Arc::as_ptr(&self.line).cast_mut().cast::<c_void>();
+
+        self.line.enabled.store(false, Ordering::Relaxed);
+        if current {
+            // SAFETY: By the type invariant the interrupt is requested with this data, and the
+            // contract is that it is freed once. Waits until the handler has returned.
+            unsafe { bindings::free_irq(self.irq(), data) };
+            // Others may have handlers of their own, and wait for events.
+            if let Some(eoi) = self.pending_eoi() {
+                eoi.complete();
+            }
+            // SAFETY: The kernel takes the number for this binding's, which has a reference.
+            unsafe { bindings::evtchn_put(self.line.port.0) };
+        } else {
+            // SAFETY: As for `free_irq`. The kernel knows of no channel here.
+            unsafe { bindings::unbind_from_irqhandler(self.irq(), data) };
+        }
         // Of a number that is not this binding's any more, the channel is not ours either.
         (current && !self.line.kept).then(|| Lingering {
             port: self.line.port,
@@ -635,8 +658,11 @@ impl Drop for PendingEoi<'_> {
 unsafe extern "C" fn handle<T: Handler>(_irq: c_int, data: *mut c_void) -> bindings::irqreturn_t {
     // SAFETY: By the function's contract, and as the line lives until the interrupt is freed.
     let line = unsafe { &*data.cast::<Line<T>>() };
-    // Before the handler tells anyone, who then may complete it at once.
-    line.owed.store(true, Ordering::Relaxed);
-    T::event(line);
+    // Before the handler tells anyone, who then may complete it at once; and, as `enable` has it,
+    // before looking whether to tell.
+    line.owed.swap(true, Ordering::SeqCst);
+    if line.enabled.load(Ordering::SeqCst) {
+        T::event(line);
+    }
     version::IRQ_HANDLED
 }

@@ -16,6 +16,7 @@ use core::sync::atomic::{
     Ordering, //
 };
 use kernel::{
+    alloc::flags::__GFP_NOWARN,
     prelude::*,
     sync::Arc, //
 };
@@ -31,7 +32,7 @@ pub(crate) struct PortData {
     file: Arc<EventFile>,
     index: u32,
     node: Node,
-    /// Events delivered so far. Written by the interrupt alone.
+    /// Events delivered so far. Written by the interrupt alone, but for one that was early.
     events: AtomicU64,
 }
 
@@ -79,7 +80,7 @@ impl Snapshot {
 impl Handler for PortData {
     fn event(line: &Line<Self>) {
         let this = line.data();
-        // Nobody else adds to it.
+        // Nobody else adds to it now.
         let events = this.events.load(Ordering::Relaxed);
         this.events.store(events.wrapping_add(1), Ordering::Relaxed);
         this.file.post(this.index, &this.node);
@@ -198,8 +199,10 @@ impl Table {
     /// Puts `port` into the place reserved for it, and lets its events come.
     pub(crate) fn insert(&mut self, index: u32, port: BoundPort<PortData>) {
         if let Some(entry) = self.entries.0.get_mut(index as usize) {
-            port.enable();
             *entry = Entry::Bound(port);
+        }
+        if let Some(port) = self.bound(index) {
+            port.enable();
         }
     }
 
@@ -331,6 +334,9 @@ impl Room {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(entries: usize) -> Result<Self> {
-        Ok(Self(KVVec::with_capacity(entries, GFP_KERNEL)?))
+        Ok(Self(KVVec::with_capacity(
+            entries,
+            GFP_KERNEL | __GFP_NOWARN,
+        )?))
     }
 }

@@ -5,7 +5,7 @@
 
 int xen_rust_request_irq(unsigned int irq, irq_handler_t handler, const char *name, void *data)
 {
-	return request_irq(irq, handler, IRQF_NO_AUTOEN, name, data);
+	return request_irq(irq, handler, IRQF_SHARED, name, data);
 }
 
 unsigned int xen_rust_vcpu_nr(unsigned int cpu)
