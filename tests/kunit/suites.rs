@@ -8,6 +8,7 @@
 use kernel::prelude::*;
 
 pub mod balloon;
+mod evtchn;
 mod gntdev;
 mod range;
 mod restriction;
