@@ -74,14 +74,24 @@ pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
         .ok_or_else(|| "the daemons do not come to rest".into())
 }
 
+/// Whether a process exists that has not ended.
+fn alive(pid: i32) -> bool {
+    // The state follows the name, which is in parentheses.
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+    })
+}
+
 /// The process of a running daemon.
 pub fn pid(name: &str) -> Option<i32> {
-    let pid: i32 = fs::read_to_string(format!("/run/{name}.pid"))
+    let pid = fs::read_to_string(format!("/run/{name}.pid"))
         .ok()?
         .trim()
         .parse()
         .ok()?;
-    fs::exists(format!("/proc/{pid}")).ok()?.then_some(pid)
+    alive(pid).then_some(pid)
 }
 
 /// Whether the daemons run.
@@ -95,14 +105,7 @@ pub fn stop() -> bool {
         let Some(pid) = pid(name) else { continue };
         // SAFETY: Takes only numbers.
         unsafe { libc::kill(pid, libc::SIGKILL) };
-        let gone = || {
-            fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |s| {
-                s.rsplit(')')
-                    .next()
-                    .is_some_and(|r| r.trim_start().starts_with('Z'))
-            })
-        };
-        if !sys::eventually(Duration::from_secs(10), gone) {
+        if !sys::eventually(Duration::from_secs(10), || !alive(pid)) {
             return false;
         }
     }

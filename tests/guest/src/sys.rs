@@ -704,7 +704,16 @@ pub fn kernel_release() -> String {
 }
 
 /// Tries until a condition holds or the time is up; tells whether it held.
-pub fn eventually(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub fn eventually(time: Duration, condition: impl FnMut() -> bool) -> bool {
+    retry(time, Duration::from_millis(50), condition)
+}
+
+/// As [`eventually`], for what takes long and whose question costs time that others need.
+pub fn in_the_end(time: Duration, condition: impl FnMut() -> bool) -> bool {
+    retry(time, Duration::from_secs(1), condition)
+}
+
+fn retry(time: Duration, most: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + time;
     let mut pause = Duration::from_millis(1);
     loop {
@@ -715,7 +724,7 @@ pub fn eventually(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
             return false;
         }
         std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
+        pause = (pause * 2).min(most);
     }
 }
 
