@@ -48,6 +48,8 @@ use core::ptr::{
     self,
     NonNull, //
 };
+use teardown::Teardown;
+
 use kernel::{
     error::to_result,
     ffi::c_int,
@@ -68,6 +70,7 @@ use kernel::{
 mod ledger;
 mod machine;
 mod pages;
+mod teardown;
 
 pub use ledger::Ledger;
 pub use pages::kept_by_xen;
@@ -149,6 +152,8 @@ struct Origin {
 struct Inner {
     state: State,
     content: Content,
+    /// Takes the frames of a paravirtual kernel out of the page tables when the mapping goes.
+    teardown: Option<Pin<KBox<Teardown>>>,
 }
 
 /// A range of user space for foreign frames.
@@ -181,6 +186,7 @@ impl ForeignRange {
                 inner <- new_mutex!(Inner {
                     state: State::Fresh,
                     content: Content::none(),
+                    teardown: None,
                 }),
             }),
             GFP_KERNEL,
@@ -232,6 +238,13 @@ impl PinnedDrop for ForeignRange {
 }
 
 impl MappingState for ForeignRange {
+    fn closed(self: ArcBorrow<'_, Self>, _vma: &VmaRef) {
+        // Others may hold the range for longer than the mapping is there. (Where a mapping can be
+        // moved, so that there are two for a while, there is none.)
+        let teardown = self.inner.lock().teardown.take();
+        drop(teardown);
+    }
+
     fn may_split(self: ArcBorrow<'_, Self>, _vma: &VmaRef, _address: usize) -> Result {
         Err(EINVAL)
     }
@@ -380,7 +393,9 @@ pub struct Filling {
     prior: Option<Prior>,
     /// The range's length in pages.
     total: usize,
-    /// Where the call began to fill it, an address, and how many pages it has dealt with since.
+    /// Where the call began to fill it, as a page and as an address, how many pages it was to fill,
+    /// and how many it has dealt with since.
+    first: usize,
     start: usize,
     pages: usize,
     done: usize,
@@ -441,7 +456,7 @@ impl Filling {
             let lock = MmapWriteGuard::lock()?;
             let (vma, range, extent) = lookup(&lock, address).ok_or(EINVAL)?;
             let span = extent.span(address, pages).ok_or(EINVAL)?;
-            match Self::own(range, extent, span, right.domain(), address, fill)? {
+            match Self::own(range, &vma, extent, span, right.domain(), fill)? {
                 Owned::Yes(mut filling) => {
                     let result = first(&mut Piecewise {
                         filling: &mut filling,
@@ -462,10 +477,10 @@ impl Filling {
     /// Takes what the range holds over, if no other call has.
     fn own(
         range: Arc<ForeignRange>,
+        vma: &LockedVma<'_>,
         extent: Extent,
         span: Span,
         domain: DomId,
-        start: usize,
         fill: range::Fill,
     ) -> Result<Owned> {
         let total = extent.pages();
@@ -485,6 +500,10 @@ impl Filling {
             inner.state.abandon(prior);
             return Err(e);
         }
+        if is_pv() && total >= teardown::WORTHWHILE && inner.teardown.is_none() {
+            // Without it all is the same, but slower.
+            inner.teardown = Teardown::new(vma).ok();
+        }
         let content = core::mem::replace(&mut inner.content, Content::none());
         range.idle.close();
         drop(inner);
@@ -495,7 +514,8 @@ impl Filling {
             content,
             prior: Some(prior),
             total,
-            start,
+            first: span.first(),
+            start: vma.start() + span.first() * PAGE_SIZE,
             pages: span.pages(),
             done: 0,
             mapped: 0,
@@ -698,6 +718,11 @@ impl Piecewise<'_> {
             let updates = updates.get_mut(..frames.len()).ok_or(EINVAL)?;
             request(owner, updates, errors);
             address += frames.len() * PAGE_SIZE;
+        }
+
+        let f = &*self.filling;
+        if let Some(teardown) = &f.range.inner.lock().teardown {
+            teardown.reaches(f.first, f.first + f.done);
         }
         Ok(())
     }

@@ -49,6 +49,64 @@ int xen_rust_mmu_update(struct mmu_update *updates, int nr, int *done,
 	return HYPERVISOR_mmu_update(updates, nr, done, domid);
 }
 
+/* Entries that are cleared by one hypercall. */
+#define FOREIGN_CLEAR 64
+
+struct foreign_clear {
+	struct mmu_update updates[FOREIGN_CLEAR];
+	unsigned int nr;
+};
+
+static int foreign_clear_entry(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct foreign_clear *c = data;
+
+	if (!pte_none(ptep_get(ptep))) {
+		c->updates[c->nr].ptr = virt_to_machine(ptep).maddr | MMU_NORMAL_PT_UPDATE;
+		c->updates[c->nr].val = 0;
+		c->nr++;
+	}
+	return 0;
+}
+
+/*
+ * Clears the entries of @pages pages from @addr, all of which have page tables, and
+ * flushes them. What Xen does not clear stays as it is.
+ */
+void xen_rust_foreign_clear(struct mm_struct *mm, unsigned long addr, unsigned long pages)
+{
+	struct mmuext_op flush = { .cmd = MMUEXT_TLB_FLUSH_ALL };
+	struct foreign_clear clear;
+	bool any = false;
+
+	/*
+	 * An address space that is going as a whole has been taken off Xen's hands by
+	 * now: its page tables are ordinary memory, which is cheap to write.
+	 */
+	if (!PagePinned(virt_to_page(mm->pgd)))
+		return;
+
+	while (pages) {
+		unsigned int nr = min(pages, (unsigned long)FOREIGN_CLEAR);
+
+		clear.nr = 0;
+		if (apply_to_page_range(mm, addr, (unsigned long)nr << PAGE_SHIFT,
+					foreign_clear_entry, &clear))
+			break;
+		if (clear.nr) {
+			any = true;
+			if (HYPERVISOR_mmu_update(clear.updates, clear.nr, NULL, DOMID_SELF))
+				break;
+		}
+		addr += (unsigned long)nr << PAGE_SHIFT;
+		pages -= nr;
+		cond_resched();
+	}
+	/* The kernel flushes what it has cleared itself only. */
+	if (any)
+		HYPERVISOR_mmuext_op(&flush, 1, NULL, DOMID_SELF);
+}
+
 static int set_kernel_frame(void *address, u64 mfn, u16 domid)
 {
 	struct mmu_update update;
@@ -97,6 +155,10 @@ void xen_rust_unmap_machine_frame(struct page *page, void *address)
 	vunmap(address);
 }
 #else
+void xen_rust_foreign_clear(struct mm_struct *mm, unsigned long addr, unsigned long pages)
+{
+}
+
 int xen_rust_foreign_updates(struct vm_area_struct *vma, unsigned long addr,
 			     const u64 *frames, unsigned int nr, bool machine,
 			     struct mmu_update *updates)

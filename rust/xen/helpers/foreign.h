@@ -2,6 +2,7 @@
 #include <linux/types.h>
 #include <xen/interface/xen.h>
 
+struct mm_struct;
 struct page;
 struct vm_area_struct;
 
@@ -19,3 +20,4 @@ int xen_rust_multicall(struct multicall_entry *calls, unsigned int nr);
 void *xen_rust_page_address(struct page *page);
 void *xen_rust_map_machine_frame(struct page *page, u64 mfn, u16 domid);
 void xen_rust_unmap_machine_frame(struct page *page, void *address);
+void xen_rust_foreign_clear(struct mm_struct *mm, unsigned long addr, unsigned long pages);
