@@ -44,9 +44,12 @@ use crate::{
     resource::Resource,
     restriction::Authorised, //
 };
-use core::ptr::{
-    self,
-    NonNull, //
+use core::{
+    mem::MaybeUninit,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 use teardown::Teardown;
 
@@ -116,26 +119,29 @@ impl Content {
         }
     }
 
-    /// Makes sure that [`Content::count`] has a place for `domain`.
-    fn reserve(&mut self, domain: DomId) -> Result {
-        if self.domain == domain || self.others.iter().any(|(d, _)| *d == domain) {
-            return Ok(());
+    /// Counts `added` frames of `domain`, in the ledger too. Where there is no memory for that the
+    /// frames are there all the same, and merely do not show.
+    fn count(&mut self, ledger: &Ledger, domain: DomId, added: usize) {
+        if added == 0 {
+            return;
         }
-        // A place whose frames are none can serve another domain.
         if self.frames == 0 {
             self.domain = domain;
-        } else if let Some((d, _)) = self.others.iter_mut().find(|(_, frames)| *frames == 0) {
-            *d = domain;
-        } else {
-            self.others.push((domain, 0), GFP_KERNEL)?;
         }
-        Ok(())
-    }
-
-    fn count(&mut self, domain: DomId, added: usize) {
-        if self.domain == domain {
-            self.frames = self.frames.saturating_add(added);
-        } else if let Some((_, frames)) = self.others.iter_mut().find(|(d, _)| *d == domain) {
+        let frames = if self.domain == domain {
+            &mut self.frames
+        } else {
+            if !self.others.iter().any(|(d, _)| *d == domain)
+                && self.others.push((domain, 0), GFP_KERNEL).is_err()
+            {
+                return;
+            }
+            match self.others.iter_mut().find(|(d, _)| *d == domain) {
+                Some((_, frames)) => frames,
+                None => return,
+            }
+        };
+        if ledger.add(domain, added) {
             *frames = frames.saturating_add(added);
         }
     }
@@ -238,7 +244,10 @@ impl PinnedDrop for ForeignRange {
 }
 
 impl MappingState for ForeignRange {
-    fn closed(self: ArcBorrow<'_, Self>, _vma: &VmaRef) {
+    fn closed(self: ArcBorrow<'_, Self>, vma: &VmaRef) {
+        if !is_pv() || vma.end() - vma.start() < teardown::WORTHWHILE * PAGE_SIZE {
+            return;
+        }
         // Others may hold the range for longer than the mapping is there. (Where a mapping can be
         // moved, so that there are two for a while, there is none.)
         let teardown = self.inner.lock().teardown.take();
@@ -279,7 +288,7 @@ pub struct Piece<const N: usize> {
 pub const LARGE: usize = 128;
 
 /// As many as are mapped in one go without allocating memory.
-pub const SMALL: usize = 16;
+pub const SMALL: usize = 8;
 
 impl<const N: usize> Piece<N> {
     /// An empty piece.
@@ -484,8 +493,6 @@ impl Filling {
         fill: range::Fill,
     ) -> Result<Owned> {
         let total = extent.pages();
-        range.ledger.reserve(domain)?;
-
         let mut inner = range.inner.lock();
         let prior = match (inner.state.begin(total, span, fill), fill) {
             (Ok(prior), _) => prior,
@@ -496,10 +503,6 @@ impl Filling {
             (Err(Refusal::Filled), range::Fill::Whole) => return Err(EBUSY),
             (Err(Refusal::Filled | Refusal::Misplaced), _) => return Err(EINVAL),
         };
-        if let Err(e) = inner.content.reserve(domain) {
-            inner.state.abandon(prior);
-            return Err(e);
-        }
         if is_pv() && total >= teardown::WORTHWHILE && inner.teardown.is_none() {
             // Without it all is the same, but slower.
             inner.teardown = Teardown::new(vma).ok();
@@ -544,8 +547,7 @@ impl Filling {
             return;
         };
         let mut content = core::mem::replace(&mut self.content, Content::none());
-        content.count(self.domain, self.mapped);
-        self.range.ledger.add(self.domain, self.mapped);
+        content.count(&self.range.ledger, self.domain, self.mapped);
 
         let mut inner = self.range.inner.lock();
         inner.state.finish(self.total, prior, self.mapped);
@@ -695,7 +697,7 @@ impl Piecewise<'_> {
     ) -> Result {
         /// Requests that one hypercall gets.
         const UPDATES: usize = 64;
-        let mut updates = [bindings::mmu_update::default(); UPDATES];
+        let mut updates = [const { MaybeUninit::<bindings::mmu_update>::uninit() }; UPDATES];
         let mut address = address;
 
         for (frames, errors) in frames
@@ -712,17 +714,25 @@ impl Piecewise<'_> {
                     frames.as_ptr(),
                     frames.len() as u32,
                     numbering == Numbering::Machine,
-                    updates.as_mut_ptr(),
+                    updates.as_mut_ptr().cast::<bindings::mmu_update>(),
                 )
             })?;
-            let updates = updates.get_mut(..frames.len()).ok_or(EINVAL)?;
+            // SAFETY: The wrapper has written a request for each frame.
+            let updates = unsafe {
+                core::slice::from_raw_parts_mut(
+                    updates.as_mut_ptr().cast::<bindings::mmu_update>(),
+                    frames.len(),
+                )
+            };
             request(owner, updates, errors);
             address += frames.len() * PAGE_SIZE;
         }
 
         let f = &*self.filling;
-        if let Some(teardown) = &f.range.inner.lock().teardown {
-            teardown.reaches(f.first, f.first + f.done);
+        if f.total >= teardown::WORTHWHILE {
+            if let Some(teardown) = &f.range.inner.lock().teardown {
+                teardown.reaches(f.first, f.first + f.done);
+            }
         }
         Ok(())
     }

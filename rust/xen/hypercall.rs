@@ -49,6 +49,7 @@ pub(crate) fn preemptible<R>(call: impl FnOnce() -> R) -> R {
 /// # Errors
 ///
 /// `ENOSYS` for a number of more than 32 bits; to others that no hypercall has Xen says the same.
+#[inline]
 pub fn call(_right: Unrestricted<'_>, op: u64, args: [usize; 5]) -> Result<isize> {
     let op = u32::try_from(op).map_err(|_| enosys())?;
     let [a1, a2, a3, a4, a5] = args;
@@ -56,5 +57,5 @@ pub fn call(_right: Unrestricted<'_>, op: u64, args: [usize; 5]) -> Result<isize
     // SAFETY: The caller proved by the token that it may make any hypercall; what the hypercall
     // does to the domain is then its own decision, as documented for the device. Xen refuses
     // numbers beyond its table.
-    Ok(preemptible(|| unsafe { bindings::xen_rust_privcmd_call(op, a1, a2, a3, a4, a5) }) as isize)
+    Ok(unsafe { bindings::xen_rust_privcmd_call(op, a1, a2, a3, a4, a5) } as isize)
 }

@@ -131,7 +131,6 @@ impl PrivcmdFile {
 
     #[inline]
     fn hypercall(&self, argument: Argument) -> Result<isize> {
-        CALLS.inc(Call::Hypercall);
         let right = self.unrestricted()?;
         let request: ioctl::Hypercall = argument.read()?;
         CALLS.inc(Call::hypercall(request.op));

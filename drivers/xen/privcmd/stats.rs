@@ -19,10 +19,18 @@ macro_rules! calls {
             /// Hypercall number `op`.
             #[inline]
             pub(crate) fn hypercall(op: u64) -> Self {
-                match op {
-                    $($number => Self::$hvariant,)+
-                    _ => Self::HypercallOther,
-                }
+                /// Xen's table is longer than what has a name.
+                const NUMBERS: usize = 64;
+                const NAMED: [Call; NUMBERS] = {
+                    let mut named = [Call::HypercallOther; NUMBERS];
+                    $(named[$number] = Call::$hvariant;)+
+                    named
+                };
+                usize::try_from(op)
+                    .ok()
+                    .and_then(|op| NAMED.get(op))
+                    .copied()
+                    .unwrap_or(Self::HypercallOther)
             }
         }
     };
@@ -33,8 +41,6 @@ calls! {
     ioctls {
         /// Files opened.
         Open = "open",
-        /// Hypercalls, of any number.
-        Hypercall = "hypercall",
         /// Mapping of tiles.
         Mmap = "mmap",
         /// Mapping of frames by number, either version.

@@ -56,25 +56,34 @@ impl Default for Latch {
 }
 
 /// Is open or closed, as often as one likes.
+///
+/// Opening it is cheap as long as nobody waits.
 pub struct Gate(AtomicU32);
 
 impl Gate {
+    // The wrapper that waits knows these values.
+    const CLOSED: u32 = 0;
+    const OPEN: u32 = 1;
+    const AWAITED: u32 = 2;
+
     /// An open one.
     pub const fn new() -> Self {
-        Self(AtomicU32::new(1))
+        Self(AtomicU32::new(Self::OPEN))
     }
 
     /// Closes it.
     #[inline]
     pub fn close(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.store(Self::CLOSED, Ordering::Relaxed);
     }
 
     /// Opens it, and wakes those who wait for that.
     #[inline]
     pub fn open(&self) {
-        // SAFETY: As for `Latch::open`.
-        unsafe { bindings::xen_rust_latch_open(self.0.as_ptr()) };
+        if self.0.swap(Self::OPEN, Ordering::AcqRel) == Self::AWAITED {
+            // SAFETY: As for `Latch::open`.
+            unsafe { bindings::xen_rust_latch_open(self.0.as_ptr()) };
+        }
     }
 
     /// Waits until it is open; it may be closed again by then. Sleeps.
@@ -84,8 +93,7 @@ impl Gate {
     /// `EINTR` when a fatal signal comes first.
     pub fn wait_killable(&self) -> Result {
         // SAFETY: The variable is valid as long as the call lasts.
-        to_result(unsafe { bindings::xen_rust_latch_wait_killable(self.0.as_ptr()) })
-            .map_err(|_| EINTR)
+        to_result(unsafe { bindings::xen_rust_gate_wait(self.0.as_ptr()) }).map_err(|_| EINTR)
     }
 }
 

@@ -67,39 +67,26 @@ impl Ledger {
         self.ranges.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Makes sure that [`Ledger::add`] finds a line for `domain`. Sleeps.
-    pub(super) fn reserve(&self, domain: DomId) -> Result {
-        let mut lines = self.lines.lock();
-        if lines.iter().any(|line| line.domain == domain) {
-            return Ok(());
-        }
-        // A line whose frames are all gone can serve another domain.
-        if let Some(line) = lines.iter_mut().find(|line| line.frames == 0) {
-            line.domain = domain;
-            return Ok(());
-        }
-        lines.push(Line { domain, frames: 0 }, GFP_KERNEL)?;
-        Ok(())
-    }
-
-    /// Counts `frames` more of `domain`. Sleeps.
-    ///
-    /// Where two calls reserve lines at once, one may have taken the other's: then the frames get
-    /// a line of their own if there is memory for it.
-    pub(super) fn add(&self, domain: DomId, frames: usize) {
-        if frames == 0 {
-            return;
-        }
+    /// Counts `frames` more of `domain`, and tells whether there was memory for that. Sleeps.
+    pub(super) fn add(&self, domain: DomId, frames: usize) -> bool {
         let mut lines = self.lines.lock();
         if let Some(line) = lines.iter_mut().find(|line| line.domain == domain) {
             line.frames = line.frames.saturating_add(frames);
-        } else {
-            let _ = lines.push(Line { domain, frames }, GFP_KERNEL);
+            return true;
         }
+        // A line whose frames are all gone can serve another domain.
+        if let Some(line) = lines.iter_mut().find(|line| line.frames == 0) {
+            *line = Line { domain, frames };
+            return true;
+        }
+        lines.push(Line { domain, frames }, GFP_KERNEL).is_ok()
     }
 
     /// Takes `frames` of `domain` off again. Sleeps.
     pub(super) fn remove(&self, domain: DomId, frames: usize) {
+        if frames == 0 {
+            return;
+        }
         let mut lines = self.lines.lock();
         if let Some(line) = lines.iter_mut().find(|line| line.domain == domain) {
             line.frames = line.frames.saturating_sub(frames);

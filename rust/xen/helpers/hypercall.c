@@ -6,7 +6,12 @@
 long xen_rust_privcmd_call(unsigned int op, unsigned long a1, unsigned long a2,
 			   unsigned long a3, unsigned long a4, unsigned long a5)
 {
-	return privcmd_call(op, a1, a2, a3, a4, a5);
+	long ret;
+
+	xen_preemptible_hcall_begin();
+	ret = privcmd_call(op, a1, a2, a3, a4, a5);
+	xen_preemptible_hcall_end();
+	return ret;
 }
 
 void xen_rust_preemptible_begin(void)

@@ -3,4 +3,4 @@
 
 void xen_rust_latch_open(u32 *latch);
 int xen_rust_latch_wait(u32 *latch);
-int xen_rust_latch_wait_killable(u32 *latch);
+int xen_rust_gate_wait(u32 *gate);
