@@ -30,6 +30,7 @@ use xen::{
         counters::Counters,
         misc::MiscDevice, //
     },
+    foreign,
     store::Ready, //
 };
 
@@ -51,6 +52,10 @@ xen::exported_file_table! {
     pub static xen_privcmdbuf_fops: buf::BufFile;
 }
 
+/// Shows how many pages are lost to the pool as Xen has not let go of them: none, unless Xen or we
+/// are at fault.
+struct KeptPages;
+
 /// The devices go first, then what they count.
 #[pin_data]
 struct Privcmd {
@@ -61,6 +66,8 @@ struct Privcmd {
     _target: Option<Pin<KBox<Ready<target::Target>>>>,
     #[pin]
     _calls: debugfs::File<&'static Counters<stats::Call>>,
+    #[pin]
+    _kept: debugfs::File<KeptPages>,
     _dir: debugfs::Dir,
 }
 
@@ -71,6 +78,9 @@ impl kernel::InPlaceModule for Privcmd {
             _: { domain::require_xen()? },
             _target: target::watch()?,
             _calls <- stats::CALLS.debugfs(&dir),
+            _kept <- dir.read_callback_file(c"pages_kept_by_xen", KeptPages, &|_, f| {
+                writeln!(f, "{}", foreign::kept_by_xen())
+            }),
             _dir: dir,
             _privcmd <- MiscDevice::register(c"xen/privcmd", &xen_privcmd_fops),
             _buf <- MiscDevice::register(c"xen/hypercall", &xen_privcmdbuf_fops),
