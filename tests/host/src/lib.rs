@@ -17,6 +17,10 @@ pub mod balloon_floor;
 pub mod balloon_parse;
 #[path = "../../../rust/xen/domid.rs"]
 pub mod domid;
+#[path = "../../../drivers/xen/evtchn/ring.rs"]
+pub mod evtchn_ring;
+#[path = "../../../drivers/xen/evtchn/slot.rs"]
+pub mod evtchn_slot;
 #[path = "../../../drivers/xen/gntdev/offsets.rs"]
 pub mod gntdev_offsets;
 #[path = "../../../drivers/xen/gntdev/segment.rs"]
@@ -27,7 +31,3 @@ pub mod grant_slot;
 pub mod range;
 #[path = "../../../rust/xen/restriction.rs"]
 pub mod restriction;
-#[path = "../../../drivers/xen/evtchn/ring.rs"]
-pub mod evtchn_ring;
-#[path = "../../../drivers/xen/evtchn/slot.rs"]
-pub mod evtchn_slot;
