@@ -6,30 +6,24 @@ use crate::{
     Call,
     CALLS, //
 };
-use kernel::{
-    prelude::*,
-    seq_file::SeqFile,
-    seq_print, //
-};
 use xen::{
     domain,
-    ext::seq::Text, //
+    ext::seq::Fixed, //
 };
 
 pub(crate) struct Capabilities;
 
-#[vtable]
-impl Text for Capabilities {
-    fn open() -> Result {
+impl Fixed for Capabilities {
+    fn open() {
         CALLS.inc(Call::Capabilities);
-        Ok(())
     }
 
-    fn show(m: &SeqFile) -> Result {
+    fn text() -> &'static [u8] {
         // The one capability there is: this domain controls the others.
         if domain::is_initial() {
-            seq_print!(m, "control_d\n");
+            b"control_d\n"
+        } else {
+            b""
         }
-        Ok(())
     }
 }

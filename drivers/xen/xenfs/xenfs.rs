@@ -69,7 +69,7 @@ counters! {
     }
 }
 
-static CAPABILITIES: FileTable = seq::text_file::<capabilities::Capabilities>();
+static CAPABILITIES: FileTable = seq::fixed_file::<capabilities::Capabilities>();
 static XENSYMS: FileTable = seq::sequence_file::<xensyms::Xensyms>();
 static XSD_KVA: FileTable = seq::text_file::<xenstored::Kva>();
 static XSD_PORT: FileTable = seq::text_file::<xenstored::Port>();

@@ -3,7 +3,7 @@
 //! Files of text that the kernel makes as they are read.
 //!
 //! All of them can be read in pieces, at any position, and by several readers of one open file at
-//! once: that is what sequence files are for.
+//! once: that is what sequence files are for. A text that never changes does without.
 //!
 //! C header: `include/linux/seq_file.h`.
 
@@ -16,6 +16,7 @@ use core::{
 use kernel::{
     error::VTABLE_DEFAULT_ERROR,
     ffi::{
+        c_char,
         c_int,
         c_void, //
     },
@@ -43,6 +44,15 @@ pub trait Text: Sized + 'static {
     }
 }
 
+/// A text that stays the same while a file is open.
+pub trait Fixed: Sized + 'static {
+    /// Somebody opens the file.
+    fn open() {}
+
+    /// The text.
+    fn text() -> &'static [u8];
+}
+
 /// A list of records that are numbered, ascending, though not without gaps.
 ///
 /// One value belongs to one open file. Calls to it are one at a time, and may sleep.
@@ -62,6 +72,11 @@ pub trait Sequence: Send + Sized + 'static {
 /// The operations of a file with `T` as its text.
 pub const fn text_file<T: Text>() -> FileTable {
     FileTable::from_raw(TextAdapter::<T>::TABLE)
+}
+
+/// The operations of a file with the text of `T`, which needs no memory to be read.
+pub const fn fixed_file<T: Fixed>() -> FileTable {
+    FileTable::from_raw(FixedAdapter::<T>::TABLE)
 }
 
 /// The operations of a file with a line or more for each record of `T`.
@@ -118,6 +133,49 @@ impl<T: Text> TextAdapter<T> {
     ) -> c_int {
         // SAFETY: The VMA is being set up.
         errno(T::mmap(unsafe { VmaNew::from_raw(vma) }))
+    }
+}
+
+struct FixedAdapter<T: Fixed>(PhantomData<T>);
+
+impl<T: Fixed> FixedAdapter<T> {
+    const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: super::this_module(),
+        open: Some(Self::open),
+        read: Some(Self::read),
+        llseek: Some(bindings::default_llseek),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// The kernel's contract for `open`.
+    unsafe extern "C" fn open(_inode: *mut bindings::inode, _file: *mut bindings::file) -> c_int {
+        T::open();
+        0
+    }
+
+    /// # Safety
+    ///
+    /// The kernel's contract for `read`.
+    unsafe extern "C" fn read(
+        _file: *mut bindings::file,
+        to: *mut c_char,
+        len: usize,
+        position: *mut bindings::loff_t,
+    ) -> isize {
+        let text = T::text();
+        // SAFETY: The destination is the caller's, which is checked when it is written to; the
+        // position is valid, and ours during the call; the text is as long as it says.
+        unsafe {
+            bindings::simple_read_from_buffer(
+                to.cast(),
+                len,
+                position,
+                text.as_ptr().cast(),
+                text.len(),
+            )
+        }
     }
 }
 
