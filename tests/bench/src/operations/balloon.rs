@@ -2,7 +2,7 @@
 
 //! The balloon's files in sysfs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xen_guest::sys::{self, Errno, Result};
 
@@ -11,6 +11,8 @@ use crate::measure::Report;
 const FILES: &str = "/sys/devices/system/xen_memory/xen_memory0";
 /// How much memory is moved.
 const MOVED_KIB: u64 = 256 << 10;
+/// How long that may take, in virtual time.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn number(file: &str) -> Result<u64> {
     let text = std::fs::read_to_string(format!("{FILES}/{file}"))?;
@@ -53,7 +55,11 @@ pub fn measure(report: &mut Report) {
 /// time, so the pauses are short against the work.
 fn reach(file: &std::os::fd::OwnedFd, kib: u64) -> Result<()> {
     sys::write(file, format!("{kib}\n").as_bytes())?;
+    let deadline = Instant::now() + PATIENCE;
     while number("info/current_kb")? != kib {
+        if Instant::now() > deadline {
+            return Err(Errno(libc::ETIMEDOUT));
+        }
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
