@@ -503,13 +503,17 @@ impl Filling {
             (Err(Refusal::Filled), range::Fill::Whole) => return Err(EBUSY),
             (Err(Refusal::Filled | Refusal::Misplaced), _) => return Err(EINVAL),
         };
-        if is_pv() && total >= teardown::WORTHWHILE && inner.teardown.is_none() {
-            // Without it all is the same, but slower.
-            inner.teardown = Teardown::new(vma).ok();
-        }
         let content = core::mem::replace(&mut inner.content, Content::none());
+        let wants_teardown = is_pv() && total >= teardown::WORTHWHILE && inner.teardown.is_none();
         range.idle.close();
         drop(inner);
+
+        if wants_teardown {
+            // Nobody else makes one: the range is ours, and the mmap lock is held. Without it all
+            // is the same, but slower.
+            let teardown = Teardown::new(vma).ok();
+            range.inner.lock().teardown = teardown;
+        }
 
         Ok(Owned::Yes(Self {
             range,
