@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::Duration;
 
-use xen_guest::{drivers, ktap};
 use xen_guest::sys::Result;
+use xen_guest::{drivers, ktap};
 
 use crate::clock::now;
 

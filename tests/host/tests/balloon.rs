@@ -112,7 +112,14 @@ proptest! {
 
 #[test]
 fn floor_of_usual_sizes() {
-    for (mib, expected) in [(16, 16), (128, 72), (512, 168), (1024, 232), (2048, 360), (65536, 2344)] {
+    for (mib, expected) in [
+        (16, 16),
+        (128, 72),
+        (512, 168),
+        (1024, 232),
+        (2048, 360),
+        (65536, 2344),
+    ] {
         assert_eq!(default_floor(mib * 256), expected * 256, "{mib} MiB");
     }
     assert!(default_floor(u64::MAX) < u64::MAX);
@@ -132,7 +139,14 @@ fn octal_is_refused() {
 
 #[test]
 fn flags() {
-    for (text, expected) in [("1", true), ("y\n", true), ("on", true), ("0\n", false), ("off", false), ("N", false)] {
+    for (text, expected) in [
+        ("1", true),
+        ("y\n", true),
+        ("on", true),
+        ("0\n", false),
+        ("off", false),
+        ("N", false),
+    ] {
         assert_eq!(flag(text.as_bytes()), Ok(expected), "{text:?}");
     }
     for text in ["", "2", "11", "yo", "1 ", "of"] {
