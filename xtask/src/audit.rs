@@ -244,7 +244,7 @@ fn last_colon(text: &str) -> Option<usize> {
     text.match_indices(':')
         .map(|(at, _)| at)
         .filter(|&at| !text[..at].ends_with(':') && !text[at + 1..].starts_with(':'))
-        .last()
+        .next_back()
 }
 
 /// The locks in the rows of the table: "| `file` `field` | ...".

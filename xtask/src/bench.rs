@@ -13,7 +13,7 @@ mod picture;
 mod table;
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context, Result};
 
@@ -116,7 +116,7 @@ impl Bench {
         &self,
         project: &Project<'_>,
         kernel: &Kernel,
-        image: &PathBuf,
+        image: &Path,
         dom0: Dom0,
         drivers: Drivers,
     ) -> Result<Figures> {
@@ -134,7 +134,7 @@ impl Bench {
             .progress
             .step(format!("measuring: {what}"), "booting");
         let boot = Boot {
-            image: image.clone(),
+            image: image.to_path_buf(),
             vmlinuz: kernel.vmlinuz.clone(),
             dom0,
             drivers,
@@ -218,7 +218,7 @@ fn program(project: &Project<'_>) -> Result<PathBuf> {
 }
 
 /// Adds the measuring program to dom0's image: an image may be several archives.
-fn add_program(project: &Project<'_>, image: &PathBuf, program: &PathBuf) -> Result<PathBuf> {
+fn add_program(project: &Project<'_>, image: &Path, program: &Path) -> Result<PathBuf> {
     let mut more = Archive::default();
     more.copy(BENCH_INIT.trim_start_matches('/'), program)?;
     let path = project.places.build().join("bench/dom0.cpio");

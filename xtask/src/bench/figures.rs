@@ -84,7 +84,7 @@ impl Figures {
     pub fn floor(&self, name: &str, items: u64) -> Option<f64> {
         let upto = (name.to_owned(), items);
         let (key, value) = self.floors.range(..=upto).next_back()?;
-        (key.0 == name).then(|| *value)
+        (key.0 == name).then_some(*value)
     }
 
     /// Bytes of kernel memory for each thing.
