@@ -113,4 +113,9 @@ impl Gntdev {
         };
         sys::ioctl_struct(self, abi::GRANT_COPY, &mut argument).map(drop)
     }
+
+    /// Narrows the file to one domain.
+    pub fn restrict(&self, mut domid: DomId) -> Result<()> {
+        sys::ioctl_struct(self, abi::RESTRICT, &mut domid).map(drop)
+    }
 }

@@ -14,6 +14,7 @@ mod dmabuf;
 mod lifetime;
 mod map;
 mod notify;
+mod restrict;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -89,6 +90,11 @@ pub const SUITE: Suite = Suite {
         Test::new("copy_read_only_source", copy::read_only_source),
         Test::new("copy_leaves_source_clean", copy::leaves_source_clean)
             .differs_in_c("one flag for all pages of a batch"),
+        Test::new("restrict", restrict::restrict).differs_in_c("has no such request"),
+        Test::new("restrict_narrows", restrict::narrows).differs_in_c("has no such request"),
+        Test::new("restrict_earlier_map", restrict::earlier_map)
+            .differs_in_c("has no such request"),
+        Test::new("restrict_notify", restrict::notify).differs_in_c("has no such request"),
         Test::new("dmabuf_export", dmabuf::export).only(Kind::Pvh),
         Test::new("dmabuf_export_pv", dmabuf::export_pv).only(Kind::Pv),
         Test::new("dmabuf_export_refused", dmabuf::export_refused).only(Kind::Pvh),
