@@ -243,8 +243,7 @@ fn locks_of(text: &str) -> Vec<String> {
 fn last_colon(text: &str) -> Option<usize> {
     text.match_indices(':')
         .map(|(at, _)| at)
-        .filter(|&at| !text[..at].ends_with(':') && !text[at + 1..].starts_with(':'))
-        .next_back()
+        .rfind(|&at| !text[..at].ends_with(':') && !text[at + 1..].starts_with(':'))
 }
 
 /// The locks in the rows of the table: "| `file` `field` | ...".
