@@ -6,6 +6,8 @@
 //! checks of what several CPUs do at once.
 
 #![forbid(unsafe_code)]
+// In the drivers' crates these types are not public.
+#![allow(clippy::new_without_default)]
 
 #[path = "../../../rust/xen/atomics.rs"]
 pub mod atomics;
