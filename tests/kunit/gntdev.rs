@@ -180,11 +180,11 @@ mod segment_tests {
     const LOCAL: u64 = 0x7000_0000_0ff0;
 
     fn grant(offset: u64) -> u64 {
-        9 | offset << 32 | 3 << 48
+        9 | (offset << 32) | (3 << 48)
     }
 
     fn rest(len: u64, flags: u64) -> u64 {
-        len | flags << 16
+        len | (flags << 16)
     }
 
     #[test]

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use xen_host_tests::gntdev_segment::{Piece, Place, Segment, PAGE, PIECES_MAX};
 
 fn grant(reference: u32, offset: u16, domid: u16) -> u64 {
-    u64::from(reference) | u64::from(offset) << 32 | u64::from(domid) << 48
+    u64::from(reference) | (u64::from(offset) << 32) | (u64::from(domid) << 48)
 }
 
 fn rest(len: u16, flags: u16) -> u64 {
-    u64::from(len) | u64::from(flags) << 16 | 0xabcd << 32
+    u64::from(len) | (u64::from(flags) << 16) | (0xabcd << 32)
 }
 
 proptest! {
