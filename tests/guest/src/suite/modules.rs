@@ -30,6 +30,8 @@ pub const SUITE: Suite = Suite {
     ],
 };
 
+const BALLOON: &str = "xen-balloon";
+
 fn drivers_here() -> Drivers {
     Words::read().drivers()
 }
@@ -59,8 +61,12 @@ fn unload_all() -> TestResult {
     Ok(())
 }
 
+/// Loads the drivers, but for the one that asks xenstored for its target, and waits for the answer: it is loaded anew
+/// among the balloon's tests, while there is a xenstored.
 fn load_all(drivers: Drivers) -> TestResult {
-    drivers::of(drivers).try_for_each(|m| load(m, drivers))
+    drivers::of(drivers)
+        .filter(|m| m.name != BALLOON)
+        .try_for_each(|m| load(m, drivers))
 }
 
 fn whose() -> TestResult {
@@ -110,8 +116,11 @@ fn in_use() -> TestResult {
 }
 
 fn daemons_let_go() -> TestResult {
+    for balloon in of_here().filter(|m| m.name == BALLOON) {
+        sys::unload_module(&balloon.kernel_name())?;
+    }
     check(daemons::stop(), "the daemons do not end")?;
-    for module in of_here().filter(|m| !["xenfs", "xen-privcmd"].contains(&m.name)) {
+    for module in of_here().filter(|m| !["xenfs", "xen-privcmd", BALLOON].contains(&m.name)) {
         let unused = || crate::resources::module_uses(&module.kernel_name()) == Some(0);
         check(
             sys::eventually(SOON, unused),
