@@ -117,7 +117,7 @@ proptest! {
                     let map = model.get_or_insert_with(|| vec![false; pages]);
                     let mut added = 0;
                     for (i, page) in map[first..first + count].iter_mut().enumerate() {
-                        if which >> (i % 32) & 1 == 1 {
+                        if (which >> (i % 32)) & 1 == 1 {
                             *page = true;
                             added += 1;
                         }
