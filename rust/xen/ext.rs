@@ -6,9 +6,9 @@
 
 pub mod capability;
 pub mod counters;
-pub mod errno;
 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
 pub mod dma_buf;
+pub mod errno;
 pub mod eventfd;
 pub mod fasync;
 pub mod file;
