@@ -22,7 +22,7 @@ run shell:
 	$(XTASK) $@ $(options)
 
 test:
-	$(XTASK) test $(options) $(if $(FILTER),--filter '$(FILTER)')
+	$(XTASK) test $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(LONG)),--long)
 
 bench:
 	$(XTASK) bench $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(SAVE)),--save)
@@ -55,8 +55,9 @@ help:
 	@echo 'With a build root and QEMU, set up on first use:'
 	@echo '  make run [DOM0=pv|pvh]       boot Debian with Xen on these drivers, create guests'
 	@echo '  make shell [DOM0=pv|pvh]     the same, to a shell (Ctrl-A X leaves)'
-	@echo '  make test [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1]'
-	@echo '                               all tests; REFERENCE=1: of the C drivers, as a control'
+	@echo '  make test [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1] [LONG=1]'
+	@echo '                               all tests; REFERENCE=1: of the C drivers, as a control;'
+	@echo '                               LONG=1: races and transfers for minutes, not seconds'
 	@echo '  make bench [DOM0=pv|pvh] [FILTER=name*] [SAVE=1]'
 	@echo '                               measure ours and the C drivers, in instructions; SAVE=1: as the'
 	@echo '                               figures to compare with (docs/performance.md)'

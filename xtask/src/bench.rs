@@ -140,6 +140,7 @@ impl Bench {
             drivers,
             mode: Mode::Bench,
             filter: self.filter.as_deref(),
+            long: false,
         };
         let mut figures = Figures::default();
         let mut unreadable = None;

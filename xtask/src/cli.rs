@@ -65,6 +65,10 @@ fn app() -> clap::Command {
     let filter = Arg::new("filter")
         .long("filter")
         .help("Only guest tests, or operations, of these names");
+    let long = Arg::new("long")
+        .long("long")
+        .action(ArgAction::SetTrue)
+        .help("Races, storms and transfers for minutes rather than seconds");
     let command = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
     let boot = |name, about| {
         command(name, about).args([lane(Lane::Stock), dom0.clone(), reference.clone()])
@@ -86,6 +90,7 @@ fn app() -> clap::Command {
                 dom0.clone(),
                 reference.clone(),
                 filter.clone(),
+                long,
             ]),
             measure(
                 "bench",
@@ -123,6 +128,7 @@ fn command_of(matches: &ArgMatches) -> Command {
             dom0: dom0(matches).map_or_else(|| Dom0::ALL.to_vec(), |dom0| vec![dom0]),
             drivers: vec![drivers(matches)],
             filter: matches.get_one::<String>("filter").cloned(),
+            long: matches.get_flag("long"),
         }),
         Some(("bench", matches)) => Command::Bench(bench(
             matches,

@@ -33,6 +33,7 @@ impl Demo {
             drivers: self.drivers,
             mode: self.mode,
             filter: None,
+            long: false,
         };
         project.release();
         project.progress.note(&format!(

@@ -28,6 +28,10 @@ const SILENCE: Duration = Duration::from_secs(150);
 /// No boot may take longer, whatever it says.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// The same where tests take the time to show all that they can.
+const LONG_SILENCE: Duration = Duration::from_secs(10 * 60);
+const LONG_LIMIT: Duration = Duration::from_secs(40 * 60);
+
 /// The same for measuring, where a single operation can be a long one and the clock counts
 /// instructions.
 const BENCH_SILENCE: Duration = Duration::from_secs(15 * 60);
@@ -72,6 +76,8 @@ pub struct Boot<'a> {
     pub drivers: Drivers,
     pub mode: Mode,
     pub filter: Option<&'a str>,
+    /// Tests may take minutes each.
+    pub long: bool,
 }
 
 impl Boot<'_> {
@@ -102,6 +108,7 @@ impl Boot<'_> {
         let mut console = Console::default();
         let (silence, limit) = match self.mode {
             Mode::Bench => (BENCH_SILENCE, BENCH_LIMIT),
+            _ if self.long => (LONG_SILENCE, LONG_LIMIT),
             _ => (SILENCE, LIMIT),
         };
         let (start, mut heard) = (Instant::now(), Instant::now());
@@ -224,6 +231,9 @@ impl Boot<'_> {
             // Addresses the same at each boot; events at full rate, which are else held back when
             // they come in a loop.
             dom0_line.push_str(" nokaslr norandmaps kunit.enable=0 xen.event_eoi_delay=0");
+        }
+        if self.long {
+            dom0_line.push_str(" xen_rust.long=1");
         }
         if let Some(filter) = self.filter {
             if filter.contains(char::is_whitespace) {

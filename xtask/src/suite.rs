@@ -58,6 +58,8 @@ pub struct Selection {
     pub drivers: Vec<Drivers>,
     /// Only guest tests of these names.
     pub filter: Option<String>,
+    /// Give the guest tests the time to show all that they can.
+    pub long: bool,
 }
 
 /// What has been counted so far.
@@ -102,6 +104,7 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
                 drivers: *drivers,
                 mode: Mode::Test,
                 filter: selection.filter.as_deref(),
+                long: selection.long,
             };
             in_guest(project, selection.lane, &boot, totals)?;
         }

@@ -50,6 +50,12 @@ impl Words {
     }
 }
 
+/// Whether tests are to take the time they need for all that they can show (`xen_rust.long=1`), rather than the few
+/// seconds that a run at every change has for each.
+pub fn long() -> bool {
+    Words::read().get("long") == Some("1")
+}
+
 /// What this domain is to Xen, if it runs on Xen at all.
 pub fn kind() -> Option<Kind> {
     match fs::read_to_string("/sys/hypervisor/guest_type")
