@@ -41,7 +41,7 @@ clean:
 	find rust drivers tests -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
 		-o -name '.*.cmd' -o -name '.*.d' -o -name '*.rmeta' -o -name '*_generated.rs' \) -delete
 	$(RM) *.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers rust-project.json
-	$(RM) -r build/kunit build/stock build/guest build/bench build/host build/clippy build/doc
+	$(RM) -r build/kunit build/sanitize build/sanitize-pv build/stock build/guest build/bench build/host build/clippy build/doc
 
 # All that is below build/, the cache too, unless XEN_RUST_CACHE has moved it.
 distclean: clean
@@ -58,11 +58,12 @@ help:
 	@echo '  make test [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1] [LONG=1]'
 	@echo '                               all tests; REFERENCE=1: of the C drivers, as a control;'
 	@echo '                               LONG=1: races and transfers for minutes, not seconds'
+	@echo '  make test LANE=sanitize      the same under KASAN and its like (LANE=sanitize-pv: PV dom0)'
 	@echo '  make bench [DOM0=pv|pvh] [FILTER=name*] [SAVE=1]'
 	@echo '                               measure ours and the C drivers, in instructions; SAVE=1: as the'
 	@echo '                               figures to compare with (docs/performance.md)'
 	@echo '  make bench-check             fail where ours have become slower than those figures'
-	@echo '  make build [LANE=kunit|stock]  the modules for one of the kernels that are booted'
+	@echo '  make build [LANE=kunit|stock|sanitize|sanitize-pv]  the modules for one of the kernels that are booted'
 	@echo '  make clippy fmt fmt-check    lint, format, look whether it is formatted'
 	@echo '  make audit                   count what has to be trusted, check the rules about it'
 	@echo '  make doc rust-analyzer       documentation, rust-project.json for editors'

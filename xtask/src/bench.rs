@@ -134,6 +134,7 @@ impl Bench {
             .progress
             .step(format!("measuring: {what}"), "booting");
         let boot = Boot {
+            lane: self.lane,
             image: image.to_path_buf(),
             vmlinuz: kernel.vmlinuz.clone(),
             dom0,

@@ -2,7 +2,7 @@
 
 //! The command line. The Makefile is its caller; its targets are what users know.
 
-use anyhow::Result;
+use anyhow::{bail, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches};
 
@@ -125,7 +125,7 @@ fn command_of(matches: &ArgMatches) -> Command {
         Some(("shell", matches)) => Command::Demo(demo(matches, Mode::Shell)),
         Some(("test", matches)) => Command::Test(Selection {
             lane: lane(matches),
-            dom0: dom0(matches).map_or_else(|| Dom0::ALL.to_vec(), |dom0| vec![dom0]),
+            dom0: dom0(matches).map_or_else(|| lane(matches).dom0s().to_vec(), |dom0| vec![dom0]),
             drivers: vec![drivers(matches)],
             filter: matches.get_one::<String>("filter").cloned(),
             long: matches.get_flag("long"),
@@ -152,7 +152,7 @@ fn command_of(matches: &ArgMatches) -> Command {
 fn demo(matches: &ArgMatches, mode: Mode) -> Demo {
     Demo {
         lane: lane(matches),
-        dom0: dom0(matches).unwrap_or(Dom0::Pv),
+        dom0: dom0(matches).unwrap_or(lane(matches).dom0s()[0]),
         drivers: drivers(matches),
         mode,
     }
@@ -202,8 +202,30 @@ impl Command {
         }
     }
 
+    /// As what kinds of dom0 it boots.
+    fn dom0s(&self) -> &[Dom0] {
+        match self {
+            Command::Demo(demo) => std::slice::from_ref(&demo.dom0),
+            Command::Test(selection) => &selection.dom0,
+            _ => &[],
+        }
+    }
+
     /// Does it; gives the exit status.
     pub fn run(&self) -> Result<u8> {
+        for lane in self.lanes() {
+            if let Some(dom0) = self
+                .dom0s()
+                .iter()
+                .find(|dom0| !lane.dom0s().contains(dom0))
+            {
+                bail!(
+                    "lane {} does not boot as a {} dom0",
+                    lane.name(),
+                    dom0.name()
+                );
+            }
+        }
         let progress = Progress::new();
         let places = Places::find()?;
         if let Command::Audit = self {
@@ -263,6 +285,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         app().debug_assert();
+    }
+
+    #[test]
+    fn a_lane_boots_as_what_it_can() {
+        let chosen =
+            |lane| match command_of(&app().get_matches_from(["xtask", "test", "--lane", lane])) {
+                Command::Test(selection) => selection.dom0,
+                _ => panic!("not a test"),
+            };
+        assert_eq!(chosen("sanitize"), [Dom0::Pvh]);
+        assert_eq!(chosen("sanitize-pv"), [Dom0::Pv]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ impl Demo {
         let (kernel, modules) = modules::for_lane(project, self.lane)?;
         let guest = guest::build(project)?;
         let boot = Boot {
+            lane: self.lane,
             image: image::dom0(project, &kernel, &modules, &guest)?,
             vmlinuz: kernel.vmlinuz,
             dom0: self.dom0,

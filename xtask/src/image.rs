@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::cpio::Archive;
 use crate::elf;
-use crate::kernel::{Kernel, REFERENCE};
+use crate::kernel::{self, Kernel, REFERENCE};
 use crate::place::{self, temporary};
 use crate::project::Project;
 use crate::root::XEN;
@@ -61,6 +61,11 @@ pub fn dom0(
     modules: &Path,
     guest: &Path,
 ) -> Result<PathBuf> {
+    let theirs = match kernel.lane.guest_lane() {
+        lane if lane == kernel.lane => None,
+        lane => Some(kernel::ensure(project, lane)?),
+    };
+    let guest_kernel = theirs.as_ref().unwrap_or(kernel);
     let step = project.progress.step(
         format!("dom0 image for lane {}", kernel.lane.name()),
         "collecting files",
@@ -75,12 +80,12 @@ pub fn dom0(
         let file = format!("{name}.ko");
         domu.copy(
             &format!("{REFERENCE_FOLDER}/{file}"),
-            &kernel.reference.join(&file),
+            &guest_kernel.reference.join(&file),
         )?;
     }
     let initrd = build.join("domu.cpio");
     write(&domu, &initrd)?;
-    image.copy("guest/vmlinuz", &kernel.vmlinuz)?;
+    image.copy("guest/vmlinuz", &guest_kernel.vmlinuz)?;
     image.copy("guest/initrd", &initrd)?;
 
     let file = build.join("dom0.cpio");

@@ -35,6 +35,19 @@ const MAJOR: &str = "7";
 
 const IMAGE: &str = "linux-image-amd64";
 
+/// What runs before KASAN's shadow memory is there, in a dom0: not to be instrumented. An object's
+/// name stands for all of that name, so this is for the kernel and never for our modules.
+const BEFORE_SHADOW: &str = "\
+    alternative amd apic bugs capflags cmdline common core cpu cpuid cpuid_0x2_table cpuid_parser \
+    ctype e820 early_ioremap efi enlighten enlighten_hvm enlighten_pv enlighten_pvh features fpu \
+    hypervisor ident_map idt init init_64 intel ioremap irq irqinit jump_label kasan_init_64 match \
+    mmu mmu_pv multicalls nbcon p2m pgtable physaddr platform-pci-unplug printk proc process rdrand \
+    ring_buffer scattered setup smp smp_pv static_call string string_64 suspend time topology \
+    topology_amd topology_common topology_ext traps tsc vga vsprintf xstate";
+
+/// The objects of the C drivers, for which coverage is traced as it is for ours.
+const TRACED: &str = "evtchn gntalloc gntdev gntdev-dmabuf privcmd privcmd-buf";
+
 /// Megabytes a source tree and a built kernel take.
 const SOURCE_SIZE: u64 = 2200;
 const BUILD_SIZE: u64 = 2500;
@@ -93,7 +106,7 @@ pub fn ensure(project: &Project<'_>, lane: Lane) -> Result<Kernel> {
     let source = unpack_source(project, &packages)?;
     let kernel = match lane {
         Lane::Stock => stock(project, &packages, source)?,
-        Lane::Kunit => configured(project, &packages, lane, source)?,
+        _ => configured(project, &packages, lane, source)?,
     };
     let build = project.places.lane(lane);
     place::link(&kernel.vmlinuz, &build.join("vmlinuz"))?;
@@ -112,7 +125,7 @@ pub fn ensure(project: &Project<'_>, lane: Lane) -> Result<Kernel> {
 fn choose(archive: &Archive<'_>, lane: Lane) -> Result<Packages> {
     match lane {
         Lane::Stock => choose_stock(archive),
-        Lane::Kunit => choose_newest_source(archive),
+        _ => choose_newest_source(archive),
     }
 }
 
@@ -249,13 +262,18 @@ fn configured(
     lane: Lane,
     source: PathBuf,
 ) -> Result<Kernel> {
-    let fragment = project
-        .places
-        .repo
-        .join(format!("xtask/config/{}.config", lane.name()));
-    let wanted =
-        fs::read_to_string(&fragment).with_context(|| format!("reading {}", fragment.display()))?;
-    let stamp = stamp(project, packages, &source, &wanted);
+    let mut wanted = String::new();
+    for name in lane.fragments() {
+        let file = project
+            .places
+            .repo
+            .join(format!("xtask/config/{name}.config"));
+        wanted +=
+            &fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    }
+    let arguments = arguments(lane);
+    let recipe = format!("{wanted}{}", arguments.join(" "));
+    let stamp = stamp(project, packages, &source, &recipe);
     let objects = build_dir(project, lane, packages, &stamp);
     // No temporary name: make goes on where an interrupted build stopped, and the stamp, written
     // last, says whether it is whole.
@@ -267,23 +285,28 @@ fn configured(
             "compiling it takes some minutes the first time",
         );
         let log = project.places.log(lane, "kernel");
+        let fragment = objects.join("fragment.config");
+        place::write(&fragment, &wanted)?;
         let mut configure = make(project, &source, &objects);
         configure
             .env("KCONFIG_ALLCONFIG", &fragment)
+            .args(&arguments)
             .arg("allnoconfig");
         tool::run(&mut configure, &step, Some(&log))?;
         let got = fs::read_to_string(objects.join(".config")).context("reading .config")?;
         let lost = unmet(&wanted, &got);
         if !lost.is_empty() {
             bail!(
-                "linux {} does not take these lines of {}: {}",
+                "linux {} does not take these lines of xtask/config/{{{}}}.config: {}",
                 packages.version,
-                fragment.display(),
+                lane.fragments().join(","),
                 lost.join(", ")
             );
         }
         tool::run(
-            make(project, &source, &objects).args(["bzImage", "modules"]),
+            make(project, &source, &objects)
+                .args(&arguments)
+                .args(["bzImage", "modules"]),
             &step,
             Some(&log),
         )?;
@@ -304,6 +327,30 @@ fn configured(
         source,
         objects,
     })
+}
+
+/// What make is told for a lane's kernel.
+fn arguments(lane: Lane) -> Vec<String> {
+    let mut arguments: Vec<_> = lane
+        .make_arguments()
+        .iter()
+        .map(|argument| (*argument).to_owned())
+        .collect();
+    if lane == Lane::Sanitize {
+        arguments.extend(
+            BEFORE_SHADOW
+                .split_whitespace()
+                .map(|object| format!("KASAN_SANITIZE_{object}.o=n")),
+        );
+    }
+    if matches!(lane, Lane::Sanitize | Lane::SanitizePv) {
+        arguments.extend(
+            TRACED
+                .split_whitespace()
+                .map(|object| format!("KCOV_INSTRUMENT_{object}.o=y")),
+        );
+    }
+    arguments
 }
 
 /// Debian's kernel, and metadata that modules for it can be built against.

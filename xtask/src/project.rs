@@ -59,7 +59,11 @@ impl<'a> Project<'a> {
             })?;
             sandbox::furnish(&root, &[&places.repo, &places.cache])?;
             place::link(&root, &build.join("root"))?;
-            Tools::new(Some(root), cargo_home)
+            let tools = Tools::new(Some(root), cargo_home);
+            for lane in lanes.iter().filter(|lane| !lane.packages().is_empty()) {
+                root::add(progress, &tools, lane.packages())?;
+            }
+            tools
         };
         let project = Self {
             progress,

@@ -17,7 +17,7 @@ use anyhow::{bail, Context, Result};
 
 use crate::console::{Console, Verdict};
 use crate::ktap::Outcome;
-use crate::lane::{Dom0, Drivers};
+use crate::lane::{Dom0, Drivers, Lane};
 use crate::place;
 use crate::project::Project;
 use crate::root::XEN;
@@ -37,9 +37,8 @@ const LONG_LIMIT: Duration = Duration::from_secs(40 * 60);
 const BENCH_SILENCE: Duration = Duration::from_secs(15 * 60);
 const BENCH_LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// Megabytes of the machine, and of these dom0's.
-const MACHINE_MEMORY: u32 = 2048;
-const DOM0_MEMORY: u32 = 1024;
+/// Megabytes of the machine beyond dom0's: Xen's and the guests'.
+const OTHER_MEMORY: u32 = 1024;
 /// The same for measuring, where another domain's memory is mapped.
 const BENCH_MACHINE_MEMORY: u32 = 2560;
 const BENCH_DOM0_MEMORY: u32 = 1536;
@@ -70,6 +69,7 @@ impl Mode {
 
 /// One boot of a machine.
 pub struct Boot<'a> {
+    pub lane: Lane,
     pub vmlinuz: PathBuf,
     pub image: PathBuf,
     pub dom0: Dom0,
@@ -105,11 +105,12 @@ impl Boot<'_> {
         // Our copies of its ends would keep the pipe open after its end.
         drop(command);
 
+        let slowness = self.lane.slowness();
         let mut console = Console::default();
         let (silence, limit) = match self.mode {
             Mode::Bench => (BENCH_SILENCE, BENCH_LIMIT),
-            _ if self.long => (LONG_SILENCE, LONG_LIMIT),
-            _ => (SILENCE, LIMIT),
+            _ if self.long => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
+            _ => (SILENCE * slowness, LIMIT * slowness),
         };
         let (start, mut heard) = (Instant::now(), Instant::now());
         let mut stopped = None;
@@ -180,7 +181,10 @@ impl Boot<'_> {
             .command("qemu-system-x86_64", &project.places.repo);
         let (memory, dom0_memory, vcpus) = match self.mode {
             Mode::Bench => (BENCH_MACHINE_MEMORY, BENCH_DOM0_MEMORY, 1),
-            _ => (MACHINE_MEMORY, DOM0_MEMORY, 2),
+            _ => {
+                let dom0_memory = self.lane.dom0_memory();
+                (dom0_memory + OTHER_MEMORY, dom0_memory, 2)
+            }
         };
         qemu.args(["-machine", "q35", "-smp", &vcpus.to_string()]);
         // The processor has what Xen needs for HVM and PVH guests, and a source of randomness,
@@ -218,14 +222,15 @@ impl Boot<'_> {
             qemu.args(["-device", "amd-iommu"]);
         }
         let mut dom0_line = format!(
-            "console=hvc0 rdinit={} panic=-1 xen_rust.mode={} xen_rust.drivers={}",
+            "console=hvc0 rdinit={} panic=-1 xen_rust.mode={} xen_rust.drivers={}{}",
             if self.mode == Mode::Bench {
                 BENCH_INIT
             } else {
                 "/init"
             },
             self.mode.name(),
-            self.drivers.name()
+            self.drivers.name(),
+            self.lane.command_line()
         );
         if self.mode == Mode::Bench {
             // Addresses the same at each boot; events at full rate, which are else held back when

@@ -15,7 +15,7 @@ use crate::place;
 use crate::sandbox::inside;
 use crate::stamp::Stamp;
 use crate::step::Progress;
-use crate::tool;
+use crate::tool::{self, Tools};
 
 /// The Xen release that is booted.
 pub const XEN: &str = "4.20";
@@ -98,6 +98,35 @@ pub fn ensure(progress: &Progress, archive: &Archive<'_>, cache: &Path) -> Resul
     })?;
     adopt(&root)?;
     Ok(root)
+}
+
+/// Makes sure that the build root, which is ready to be used, has further packages: those that not
+/// every lane needs.
+pub fn add(progress: &Progress, tools: &Tools, packages: &[&str]) -> Result<()> {
+    let mut ask = tools.command("dpkg-query", Path::new("/"));
+    ask.args(["--show", "--showformat", "${db:Status-Status}\n"])
+        .args(packages);
+    // It fails where one of them is unknown to it.
+    if tool::output(&mut ask).map_or(false, |states| states.lines().all(|it| it == "installed")) {
+        return Ok(());
+    }
+    let what = packages.join(" ");
+    let step = progress.step("build root", &format!("installing {what}"));
+    for arguments in [&["update"][..], &["install", "--yes", "--quiet"]] {
+        let mut install = tools.command("apt-get", Path::new("/"));
+        install
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(arguments);
+        if arguments != ["update"] {
+            install.args(packages);
+        }
+        let ran = tool::watch(&mut install, &step, None, |_| {})?;
+        if !ran.success {
+            return Err(explain(&ran, &what));
+        }
+    }
+    step.done();
+    Ok(())
 }
 
 /// Gives the build root what the host knows of its network, for cargo to download crates: the name

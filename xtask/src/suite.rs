@@ -89,7 +89,8 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
     let (kernel, modules) = modules::for_lane(project, selection.lane)?;
     let guest = guest::build(project)?;
     let image = image::dom0(project, &kernel, &modules, &guest)?;
-    if selection.filter.is_none() && selection.drivers.contains(&Drivers::Rust) {
+    let with_host = selection.filter.is_none() && selection.lane.is_plain();
+    if with_host && selection.drivers.contains(&Drivers::Rust) {
         for tests in HOST_TESTS {
             on_host(project, tests, totals)?;
         }
@@ -98,6 +99,7 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
     for drivers in &selection.drivers {
         for dom0 in &selection.dom0 {
             let boot = Boot {
+                lane: selection.lane,
                 vmlinuz: kernel.vmlinuz.clone(),
                 image: image.clone(),
                 dom0: *dom0,
@@ -106,7 +108,7 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
                 filter: selection.filter.as_deref(),
                 long: selection.long,
             };
-            in_guest(project, selection.lane, &boot, totals)?;
+            in_guest(project, &boot, totals)?;
         }
     }
     Ok(())
@@ -170,7 +172,8 @@ fn cargo_result(line: &str) -> Option<(u64, u64)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-fn in_guest(project: &Project<'_>, lane: Lane, boot: &Boot<'_>, totals: &mut Totals) -> Result<()> {
+fn in_guest(project: &Project<'_>, boot: &Boot<'_>, totals: &mut Totals) -> Result<()> {
+    let lane = boot.lane;
     let name = format!(
         "{}-{}-{}",
         lane.name(),
