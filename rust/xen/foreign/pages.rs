@@ -20,6 +20,7 @@ use core::{
 };
 use kernel::{
     error::to_result,
+    ffi::c_int,
     prelude::*, //
 };
 
@@ -64,7 +65,7 @@ pub(super) fn pfn(page: *mut bindings::page) -> u64 {
     unsafe { bindings::xen_rust_page_to_pfn(page) as u64 }
 }
 
-/// How many frames are taken out of the physical address space by one hypercall.
+/// How many pages go back to the pool in one go.
 const REMOVE: usize = 16;
 
 /// Pages that foreign frames are, or may be, behind of.
@@ -175,31 +176,29 @@ impl Drop for Backed {
 /// Has Xen take the frames behind `pages`, at most [`REMOVE`], away, and gives those that it has
 /// let go of back to the pool.
 fn remove_from_physmap(pages: &mut [*mut bindings::page]) {
-    let mut removals = [bindings::xen_remove_from_physmap::default(); REMOVE];
-    let mut calls = [bindings::multicall_entry::default(); REMOVE];
-
-    for ((page, removal), call) in pages.iter().zip(&mut removals).zip(&mut calls) {
-        removal.domid = bindings::DOMID_SELF as u16;
-        removal.gpfn = pfn(*page) as bindings::xen_pfn_t;
-        call.op = bindings::__HYPERVISOR_memory_op as usize;
-        // Says "not done" until Xen writes what came of it.
-        call.result = isize::MIN;
-        call.args[0] = bindings::XENMEM_remove_from_physmap as usize;
-        call.args[1] = (&raw mut *removal) as usize;
-    }
-    // SAFETY: There are as many calls, and each has the argument that its command wants.
-    unsafe { bindings::xen_rust_multicall(calls.as_mut_ptr(), pages.len() as u32) };
-
     let mut free = [ptr::null_mut(); REMOVE];
     let mut n = 0;
-    for (page, call) in pages.iter().zip(&calls) {
+    for page in pages.iter() {
+        let mut removal = bindings::xen_remove_from_physmap {
+            domid: bindings::DOMID_SELF as u16,
+            gpfn: pfn(*page) as bindings::xen_pfn_t,
+        };
+        // One call for each page: on a translated kernel Xen looks up by hand where each entry of
+        // a multicall and its argument are, which takes longer than the calls that it saves.
+        // SAFETY: The argument is what the command wants, and lives during the call.
+        let result = unsafe {
+            bindings::xen_rust_memory_op(
+                bindings::XENMEM_remove_from_physmap,
+                (&raw mut removal).cast(),
+            )
+        };
         // "No entry" is as good: there is no frame, as where Xen refused to put one.
-        let gone = call.result == 0 || call.result == -(bindings::ENOENT as isize);
+        let gone = result == 0 || result == -(bindings::ENOENT as c_int);
         if !gone {
             if KEPT.fetch_add(1, Ordering::Relaxed) == 0 {
                 pr_err!(
                     "Xen keeps a foreign frame mapped ({}): its page is lost\n",
-                    call.result
+                    result
                 );
             }
             continue;

@@ -256,8 +256,3 @@ int xen_rust_acquire_resource(u16 domid, u16 type, u32 id, u64 frame, u64 *frame
 	*flags = resource.flags;
 	return ret;
 }
-
-int xen_rust_multicall(struct multicall_entry *calls, unsigned int nr)
-{
-	return HYPERVISOR_multicall(calls, nr);
-}

@@ -16,7 +16,6 @@ int xen_rust_foreign_set_ptes(struct vm_area_struct *vma, unsigned long addr,
 int xen_rust_add_foreign_to_physmap(u16 domid, u64 *gfns, u64 *pfns, int *errs, u16 nr);
 int xen_rust_acquire_resource(u16 domid, u16 type, u32 id, u64 frame, u64 *frames,
 			      u32 *nr, u32 *flags);
-int xen_rust_multicall(struct multicall_entry *calls, unsigned int nr);
 void *xen_rust_page_address(struct page *page);
 void *xen_rust_map_machine_frame(struct page *page, u64 mfn, u16 domid);
 void xen_rust_unmap_machine_frame(struct page *page, void *address);
