@@ -11,6 +11,7 @@ pub mod dma_buf;
 pub mod errno;
 pub mod eventfd;
 pub mod fasync;
+pub mod few;
 pub mod file;
 pub mod fs;
 pub mod global;

@@ -11,7 +11,7 @@
 use crate::{
     bindings,
     restriction::Authorised,
-    unpopulated::UnpopulatedPages, //
+    unpopulated::Target, //
 };
 use core::mem::MaybeUninit;
 use kernel::{
@@ -90,7 +90,7 @@ pub struct PteAddress(u64);
 const OKAY: i16 = bindings::GNTST_okay as i16;
 
 /// How many mappings one call to Xen makes. The batch is on the stack.
-const MAP_BATCH: usize = 16;
+const MAP_BATCH: usize = 32;
 
 /// How many mappings one call to Xen removes: as many as Xen itself does with one TLB flush.
 const UNMAP_BATCH: usize = 32;
@@ -135,18 +135,18 @@ impl MapBatch {
         self.len == MAP_BATCH
     }
 
-    /// Adds the grant `reference` of the authorised domain, to be mapped into page `index`.
+    /// Adds the grant `reference` of the authorised domain, to be mapped into `page`.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when the batch is full, there is no such page, or no `pte` where one is needed.
+    /// `EINVAL` when the batch is full, or there is no `pte` where one is needed.
+    #[inline]
     fn push(
         &mut self,
         right: Authorised<'_>,
         reference: Ref,
         access: Access,
-        pages: &UnpopulatedPages,
-        index: usize,
+        page: Target,
         pte: Option<PteAddress>,
     ) -> Result {
         let (Some(op), Some(kernel_op), Some(slot)) = (
@@ -156,10 +156,8 @@ impl MapBatch {
         ) else {
             return Err(EINVAL);
         };
-        let page = pages.page(index).ok_or(EINVAL)?;
         let in_page = bindings::gnttab_map_grant_ref {
-            // SAFETY: The page is valid.
-            host_addr: unsafe { bindings::xen_rust_grant_host_addr(page.as_ptr()) },
+            host_addr: page.host_addr,
             flags: access.flags(),
             ref_: reference.raw(),
             dom: right.domain().raw(),
@@ -182,7 +180,7 @@ impl MapBatch {
         } else {
             op.write(in_page);
         }
-        slot.write(page.as_ptr());
+        slot.write(page.page);
         // INVARIANT: The element has been written.
         self.len += 1;
         Ok(())
@@ -191,7 +189,7 @@ impl MapBatch {
     /// Asks Xen, and tells `each` what became of each grant, in order. Leaves the batch empty.
     ///
     /// Waits while a page is paged out in the other domain. May sleep.
-    fn submit(&mut self, mut each: impl FnMut(usize, Mapped)) {
+    fn submit(&mut self, mut each: impl FnMut(Mapped)) {
         let len = core::mem::replace(&mut self.len, 0);
         if len == 0 {
             return;
@@ -213,24 +211,21 @@ impl MapBatch {
                 len as c_uint,
             )
         };
-        for (at, (op, kernel_op)) in self.ops.iter().zip(&self.kernel_ops).take(len).enumerate() {
+        for (op, kernel_op) in self.ops.iter().zip(&self.kernel_ops).take(len) {
             // SAFETY: By the type invariant.
             let op = Self::handle(unsafe { op.assume_init_ref() });
-            each(
-                at,
-                if self.user {
-                    Mapped {
-                        // SAFETY: By the type invariant.
-                        page: Self::handle(unsafe { kernel_op.assume_init_ref() }),
-                        user: op,
-                    }
-                } else {
-                    Mapped {
-                        page: op,
-                        user: None,
-                    }
-                },
-            );
+            each(if self.user {
+                Mapped {
+                    // SAFETY: By the type invariant.
+                    page: Self::handle(unsafe { kernel_op.assume_init_ref() }),
+                    user: op,
+                }
+            } else {
+                Mapped {
+                    page: op,
+                    user: None,
+                }
+            });
         }
     }
 
@@ -244,12 +239,12 @@ impl MapBatch {
 ///
 /// # Invariants
 ///
-/// The first `len` elements of `ops` and `pages` are initialised.
+/// The first `len` elements of `ops`, `pages` and `places` are initialised.
 struct UnmapBatch {
     len: usize,
     ops: [MaybeUninit<bindings::gnttab_unmap_grant_ref>; UNMAP_BATCH],
     pages: [MaybeUninit<*mut bindings::page>; UNMAP_BATCH],
-    indices: [usize; UNMAP_BATCH],
+    places: [MaybeUninit<usize>; UNMAP_BATCH],
 }
 
 impl UnmapBatch {
@@ -259,45 +254,36 @@ impl UnmapBatch {
             len: 0,
             ops: [const { MaybeUninit::uninit() }; UNMAP_BATCH],
             pages: [const { MaybeUninit::uninit() }; UNMAP_BATCH],
-            indices: [0; UNMAP_BATCH],
+            places: [const { MaybeUninit::uninit() }; UNMAP_BATCH],
         }
     }
 
+    /// Adds the mapping `handle` at `host_addr`, which is that of `page` if the page goes with it.
+    /// Xen's answer comes with `place`. Gives the handle back when the batch is full.
     #[inline]
-    fn is_full(&self) -> bool {
-        self.len == UNMAP_BATCH
-    }
-
-    /// Adds the mapping `handle` at `host_addr`, that of page `index`. Gives the handle back when
-    /// the batch is full or there is no such page.
-    fn push(
+    fn add(
         &mut self,
-        pages: &UnpopulatedPages,
-        index: usize,
-        pte: Option<PteAddress>,
+        host_addr: u64,
+        page: *mut bindings::page,
+        place: usize,
         handle: Handle,
     ) -> Result<(), Handle> {
-        let (Some(op), Some(slot), Some(place), Some(page)) = (
+        let (Some(op), Some(page_slot), Some(place_slot)) = (
             self.ops.get_mut(self.len),
             self.pages.get_mut(self.len),
-            self.indices.get_mut(self.len),
-            pages.page(index),
+            self.places.get_mut(self.len),
         ) else {
             return Err(handle);
         };
         op.write(bindings::gnttab_unmap_grant_ref {
-            host_addr: match pte {
-                Some(pte) => pte.0,
-                // SAFETY: The page is valid.
-                None => unsafe { bindings::xen_rust_grant_host_addr(page.as_ptr()) },
-            },
+            host_addr,
             dev_bus_addr: 0,
             handle: handle.0,
             status: 1,
         });
-        slot.write(page.as_ptr());
-        *place = index;
-        // INVARIANT: The element has been written.
+        page_slot.write(page);
+        place_slot.write(place);
+        // INVARIANT: The elements have been written.
         self.len += 1;
         Ok(())
     }
@@ -338,11 +324,12 @@ impl UnmapBatch {
             self.pages.as_mut_ptr().cast(),
             len as c_uint,
         );
-        for (op, &index) in self.ops.iter().zip(&self.indices).take(len) {
+        for (op, place) in self.ops.iter().zip(&self.places).take(len) {
             // SAFETY: By the type invariant.
             let op = unsafe { op.assume_init_ref() };
             each(
-                index,
+                // SAFETY: By the type invariant.
+                unsafe { place.assume_init() },
                 if op.status == OKAY {
                     Ok(Released(()))
                 } else {

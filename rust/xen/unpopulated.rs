@@ -6,14 +6,16 @@
 
 use crate::{
     bindings,
-    ext::pages::{
-        PageStruct,
-        Pfn, //
+    ext::{
+        few::Few,
+        pages::{
+            PageStruct,
+            Pfn, //
+        }, //
     },
 };
 use core::ptr::NonNull;
 use kernel::{
-    alloc::flags::__GFP_NOWARN,
     error::to_result,
     ffi::c_uint,
     prelude::*, //
@@ -29,8 +31,19 @@ use kernel::{
 ///
 /// Each non-null element was handed out by the pool to this batch, and not returned.
 pub struct UnpopulatedPages {
-    pages: KVVec<*mut PageStruct>,
+    pages: Few<*mut PageStruct>,
     origin: Origin,
+    /// Whether there are null pointers.
+    kept: bool,
+}
+
+/// A page, as Xen is told of it.
+#[derive(Copy, Clone)]
+pub(crate) struct Target {
+    /// Where the kernel itself sees it.
+    pub(crate) host_addr: u64,
+    /// The page.
+    pub(crate) page: *mut PageStruct,
 }
 
 /// Where pages are from, and go back to.
@@ -44,7 +57,7 @@ enum Origin {
     Dma {
         device: crate::ext::dma_buf::DmaDevice,
         args: bindings::gnttab_dma_alloc_args,
-        frames: KVVec<bindings::xen_pfn_t>,
+        frames: Few<bindings::xen_pfn_t>,
     },
 }
 
@@ -75,11 +88,8 @@ impl UnpopulatedPages {
 
     fn alloc_for(count: usize, origin: Origin) -> Result<Self> {
         let number = i32::try_from(count).map_err(|_| ENOMEM)?;
-        let mut pages = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
-        let room = pages
-            .spare_capacity_mut()
-            .as_mut_ptr()
-            .cast::<*mut PageStruct>();
+        let mut pages = Few::from_fn(count, core::ptr::null_mut)?;
+        let room = pages.as_mut_ptr();
         to_result(if matches!(origin, Origin::Grants) {
             // SAFETY: There is room for `count` pointers.
             unsafe { bindings::gnttab_alloc_pages(number, room) }
@@ -87,10 +97,12 @@ impl UnpopulatedPages {
             // SAFETY: As above.
             unsafe { bindings::xen_rust_alloc_unpopulated_pages(number as c_uint, room) }
         })?;
-        // SAFETY: The function has written `count` pointers, for which there was room.
-        unsafe { pages.inc_len(count) };
         // INVARIANT: They are what the pool has handed out.
-        Ok(Self { pages, origin })
+        Ok(Self {
+            pages,
+            origin,
+            kept: false,
+        })
     }
 
     /// Takes `count` pages for grants out of memory that `device` can use for DMA, where the kernel
@@ -104,8 +116,8 @@ impl UnpopulatedPages {
         coherent: bool,
     ) -> Result<Self> {
         let number = i32::try_from(count).map_err(|_| ENOMEM)?;
-        let mut pages = KVVec::from_elem(core::ptr::null_mut(), count, GFP_KERNEL | __GFP_NOWARN)?;
-        let mut frames = KVVec::from_elem(0, count, GFP_KERNEL | __GFP_NOWARN)?;
+        let mut pages = Few::from_fn(count, core::ptr::null_mut)?;
+        let mut frames = Few::from_fn(count, || 0)?;
         let mut args = bindings::gnttab_dma_alloc_args {
             dev: device.as_raw(),
             coherent,
@@ -124,6 +136,7 @@ impl UnpopulatedPages {
                 args,
                 frames,
             },
+            kept: false,
         })
     }
 
@@ -150,6 +163,17 @@ impl UnpopulatedPages {
     #[inline]
     pub(crate) fn page(&self, index: usize) -> Option<NonNull<PageStruct>> {
         NonNull::new(*self.pages.get(index)?)
+    }
+
+    /// Page `index`, as Xen is told of it; [`None`] beyond the end, or when the page is kept.
+    #[inline]
+    pub(crate) fn target(&self, index: usize) -> Option<Target> {
+        let page = self.page(index)?.as_ptr();
+        Some(Target {
+            // SAFETY: By the type invariant the page is valid.
+            host_addr: unsafe { bindings::xen_rust_grant_host_addr(page) },
+            page,
+        })
     }
 
     /// Whether somebody but the batch holds a reference to page `index`: a page table of user
@@ -187,10 +211,19 @@ impl UnpopulatedPages {
         self.pages.as_ptr()
     }
 
+    /// Makes pages forget that something foreign was to be mapped in them, which is not.
+    pub(crate) fn clear_foreign(&mut self) {
+        for page in self.pages.iter().filter(|page| !page.is_null()) {
+            // SAFETY: By the type invariant the page is valid.
+            unsafe { bindings::xen_rust_clear_page_foreign(*page) };
+        }
+    }
+
     /// Keeps page `index` from the pool for ever, as something in it could not be taken out.
     pub fn keep(&mut self, index: usize) {
         if let Some(page) = self.pages.get_mut(index) {
             *page = core::ptr::null_mut();
+            self.kept = true;
         }
     }
 }
@@ -205,7 +238,7 @@ impl Drop for UnpopulatedPages {
         } = &mut self.origin
         {
             // They go back all together, or not at all.
-            if self.pages.iter().all(|page| !page.is_null()) {
+            if !self.kept {
                 args.dev = device.as_raw();
                 args.pages = self.pages.as_mut_ptr();
                 args.frames = frames.as_mut_ptr();
@@ -217,19 +250,18 @@ impl Drop for UnpopulatedPages {
             return;
         }
 
-        self.pages.retain(|page| !page.is_null());
+        if self.kept {
+            match &mut self.pages {
+                Few::One(_) => return,
+                Few::Many(pages) => pages.retain(|page| !page.is_null()),
+            }
+        }
         if self.pages.is_empty() {
             return;
         }
         // `alloc_for` has checked that it fits.
         let count = self.pages.len() as c_uint;
         if matches!(self.origin, Origin::Grants) {
-            for &page in &self.pages {
-                // A mapping of which only one half succeeded leaves the mark.
-                //
-                // SAFETY: By the type invariant the page is valid, and nothing is mapped in it.
-                unsafe { bindings::xen_rust_clear_page_foreign(page) };
-            }
             // SAFETY: By the type invariant the pages are this batch's, and are returned once.
             unsafe { bindings::gnttab_free_pages(count as i32, self.pages.as_mut_ptr()) };
         } else {

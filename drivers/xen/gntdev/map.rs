@@ -141,10 +141,28 @@ impl Grants {
         index: usize,
         restriction: &'a Restriction,
     ) -> Result<(Authorised<'a>, Ref)> {
-        let reference = *self.refs.get(index).ok_or(EINVAL)?;
+        let reference = self.reference(index)?;
         let domain = self.domain(index).ok_or(EINVAL)?;
         let right = restriction.check(domain).map_err(|_| EPERM)?;
         Ok((right, reference))
+    }
+
+    /// The right to map the grants, if they are all of one domain.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` when `restriction` does not allow it (any more).
+    pub(crate) fn right<'a>(&self, restriction: &'a Restriction) -> Result<Option<Authorised<'a>>> {
+        match &self.domains {
+            Domains::One(domain) => Ok(Some(restriction.check(*domain).map_err(|_| EPERM)?)),
+            Domains::Each(_) => Ok(None),
+        }
+    }
+
+    /// The reference of grant `index`, or `EINVAL` beyond the end.
+    #[inline]
+    pub(crate) fn reference(&self, index: usize) -> Result<Ref> {
+        self.refs.get(index).copied().ok_or(EINVAL)
     }
 
     /// Calls `each` with runs of grants of the same domain.

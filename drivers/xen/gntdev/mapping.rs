@@ -207,9 +207,20 @@ impl Mapping {
         }
     }
 
+    fn map_grants(&self, access: Access, restriction: &Restriction) -> Result {
+        let grants = &self.claim.grants;
+        match grants.right(restriction)? {
+            Some(right) => self
+                .pages
+                .map(access, |index| Ok((right, grants.reference(index)?))),
+            None => self
+                .pages
+                .map(access, |index| grants.get(index, restriction)),
+        }
+    }
+
     fn fill(&self, access: Access, restriction: &Restriction, vma: &VmaNew) -> Result {
-        self.pages
-            .map(access, |index| self.claim.grants.get(index, restriction))?;
+        self.map_grants(access, restriction)?;
         if !domain::is_pv() {
             self.pages.insert(vma)?;
         }
@@ -231,10 +242,7 @@ impl Mapping {
     ) -> Result<Arc<Self>> {
         let claim = Claim::new(map, Access::ReadWrite)?;
         let this = Self::new(claim, pages, None, 0)?;
-        let mapped = this.pages.map(Access::ReadWrite, |index| {
-            this.claim.grants.get(index, restriction)
-        });
-        if let Err(e) = mapped {
+        if let Err(e) = this.map_grants(Access::ReadWrite, restriction) {
             this.as_arc_borrow().end();
             return Err(e);
         }

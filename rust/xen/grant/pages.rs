@@ -7,14 +7,15 @@ use super::{
     Access,
     Handle,
     MapBatch,
-    PteAddress,
     Ref,
     UnmapBatch,
-    UserPtes, //
+    UserPtes,
+    UNMAP_BATCH, //
 };
 use crate::{
     bindings, domain,
     ext::{
+        few::Few,
         pages::PageStruct,
         task, //
     },
@@ -23,7 +24,6 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
-    alloc::flags::__GFP_NOWARN,
     error::to_result,
     mm::virt::VmaNew,
     prelude::*,
@@ -73,28 +73,40 @@ pub struct GrantPages {
 
 /// The mappings. Taken by MMU notifiers: no memory is allocated while it is locked.
 struct Slots {
-    /// The mapping in each page.
-    page: KVVec<Slot<Handle>>,
-    /// The mapping in each page table entry of user space (PV), else empty.
-    user: KVVec<Slot<Handle>>,
-    /// Where those page table entries are.
+    entries: Few<Entry>,
+    /// Where the page table entries of user space are (PV).
     ptes: Option<UserPtes>,
-    /// No retiring slot is outside of this.
+    /// No entry that waits is outside of this.
     retiring: Range<usize>,
-    /// How many slots of `page` are not free.
+    /// How many entries have a grant in the page.
     held: usize,
-    /// How many slots of `page` are retiring.
+    /// How many entries wait for being let go of.
     waiting: usize,
     /// How many unmappings Xen has refused, in all.
     refused: usize,
+    /// Whether Xen has refused to map some of the grants.
+    partial: bool,
 }
 
-fn free_slots(count: usize) -> Result<KVVec<Slot<Handle>>> {
-    let mut slots = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
-    for _ in 0..count {
-        slots.push(Slot::Free, GFP_KERNEL)?;
+/// The mappings of one grant.
+struct Entry {
+    /// In the page.
+    page: Slot<Handle>,
+    /// In the page table entry of user space (PV).
+    user: Slot<Handle>,
+}
+
+impl Entry {
+    const FREE: Self = Self {
+        page: Slot::Free,
+        user: Slot::Free,
+    };
+
+    /// Whether something of it is to be unmapped.
+    #[inline]
+    fn waits(&self) -> bool {
+        self.page.is_retiring() || self.user.is_retiring()
     }
-    Ok(slots)
 }
 
 impl GrantPages {
@@ -111,14 +123,15 @@ impl GrantPages {
         if ptes.is_some() != domain::is_pv() {
             return Err(EINVAL);
         }
+        let entries = Few::from_fn(count, || Entry::FREE)?;
         let slots = Slots {
-            page: free_slots(count)?,
-            user: free_slots(if ptes.is_some() { count } else { 0 })?,
+            entries,
             ptes,
             retiring: 0..0,
             held: 0,
             waiting: 0,
             refused: 0,
+            partial: false,
         };
         Ok(pin_init!(Self {
             pages,
@@ -174,8 +187,9 @@ impl GrantPages {
                     break;
                 }
             };
+            let page = self.pages.target(index).ok_or(EINVAL)?;
             let pte = slots.ptes.as_ref().and_then(|ptes| ptes.address(index));
-            batch.push(right, reference, access, &self.pages, index, pte)?;
+            batch.push(right, reference, access, page, pte)?;
             if batch.is_full() {
                 slots.submit(&mut batch, first)?;
                 first = index + 1;
@@ -222,31 +236,36 @@ impl GrantPages {
     pub fn release(&self, range: Range<usize>, unless_mapped: bool, mark: Option<Mark>) -> Release {
         let mut guard = self.slots.lock();
         let slots = &mut *guard;
-        let range = range.start.min(slots.page.len())..range.end.min(slots.page.len());
-        let mut marked = false;
-
-        for index in range.clone() {
-            if unless_mapped && self.pages.is_mapped(index) {
-                continue;
-            }
-            let in_use = slots.page.get(index).is_some_and(Slot::is_mapped);
-            if let Some(mark) = mark.filter(|mark| in_use && mark.index == index) {
-                marked = true;
-                if let Some(offset) = mark.clear {
-                    self.pages.clear_byte(index, offset);
-                }
-            }
-            slots.retire(index);
+        let end = range.end.min(slots.entries.len());
+        let range = range.start.min(end)..end;
+        let mark = mark.filter(|mark| {
+            range.contains(&mark.index)
+                && !(unless_mapped && self.pages.is_mapped(mark.index))
+                && slots
+                    .entries
+                    .get(mark.index)
+                    .is_some_and(|entry| entry.page.is_mapped())
+        });
+        if let Some(Mark {
+            index,
+            clear: Some(offset),
+        }) = mark
+        {
+            self.pages.clear_byte(index, offset);
         }
-        slots.drain(&self.pages);
-        slots.report(marked)
+        slots.let_go(&self.pages, range, |index| {
+            !(unless_mapped && self.pages.is_mapped(index))
+        });
+        slots.report(mark.is_some())
     }
 
     /// Tries again to let go of what waits. Allocates nothing; may sleep.
     pub fn drain(&self) -> Release {
         let mut guard = self.slots.lock();
-        guard.drain(&self.pages);
-        guard.report(false)
+        let slots = &mut *guard;
+        let range = core::mem::replace(&mut slots.retiring, 0..0);
+        slots.let_go(&self.pages, range, |_| false);
+        slots.report(false)
     }
 
     /// How often Xen has refused to unmap a grant.
@@ -268,129 +287,134 @@ impl Slots {
     fn submit(&mut self, batch: &mut MapBatch, first: usize) -> Result {
         let mut result = Ok(());
         let user_too = self.ptes.is_some();
-        batch.submit(|at, mapped| {
-            let index = first + at;
+        let held = &mut self.held;
+        let partial = &mut self.partial;
+        let mut entries = self.entries.iter_mut().skip(first);
+        batch.submit(|mapped| {
             if mapped.page.is_none() || (user_too && mapped.user.is_none()) {
+                *partial = true;
                 result = Err(EINVAL);
             }
+            let Some(entry) = entries.next() else {
+                return;
+            };
             // A slot that is not free cannot be: the pages are mapped into once.
-            if let (Some(handle), Some(slot)) = (mapped.page, self.page.get_mut(index)) {
-                self.held += usize::from(slot.occupy(handle).is_ok());
+            if let Some(handle) = mapped.page {
+                *held += usize::from(entry.page.occupy(handle).is_ok());
             }
-            if let (Some(handle), Some(slot)) = (mapped.user, self.user.get_mut(index)) {
-                let _ = slot.occupy(handle);
+            if let Some(handle) = mapped.user {
+                let _ = entry.user.occupy(handle);
             }
         });
         result
     }
 
-    /// Asks for the end of both mappings of page `index`.
-    fn retire(&mut self, index: usize) {
-        let user = self.user.get_mut(index).is_some_and(Slot::retire);
-        let page = self.page.get_mut(index).is_some_and(Slot::retire);
-        self.waiting += usize::from(page);
-        if user || page {
-            self.retiring = if self.retiring.is_empty() {
-                index..index + 1
-            } else {
-                self.retiring.start.min(index)..self.retiring.end.max(index + 1)
-            };
-        }
-    }
-
-    /// Lets go of what is retiring, as far as it can be.
-    fn drain(&mut self, pages: &UnpopulatedPages) {
-        if self.retiring.is_empty() {
-            return;
-        }
-        self.drain_user(pages);
-
-        let mut batch = UnmapBatch::new();
-        for index in self.retiring.clone() {
-            // What is still in a page table of user space has to go first.
-            if self.user.get(index).is_some_and(|user| !user.is_free()) || pages.is_shared(index) {
-                continue;
-            }
-            let Some(handle) = self.page.get_mut(index).and_then(Slot::begin) else {
-                continue;
-            };
-            self.push(&mut batch, pages, index, None, handle);
-            if batch.is_full() {
-                batch.submit_pages(|index, answer| self.settle_page(index, answer));
+    /// Lets go of the grants in `range` for which `retire` says so, and of those that wait, as far
+    /// as that can be.
+    fn let_go(
+        &mut self,
+        pages: &UnpopulatedPages,
+        range: Range<usize>,
+        retire: impl Fn(usize) -> bool,
+    ) {
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start + UNMAP_BATCH);
+            self.let_go_batch(pages, start..end, &retire);
+            start = end;
+            if start < range.end {
                 task::yield_now();
             }
         }
-        batch.submit_pages(|index, answer| self.settle_page(index, answer));
-
-        // What is left of the range.
-        let left = |index: &usize| {
-            self.page.get(*index).is_some_and(Slot::is_retiring)
-                || self.user.get(*index).is_some_and(Slot::is_retiring)
-        };
-        let start = self.retiring.clone().find(left);
-        let end = self.retiring.clone().rfind(left);
-        self.retiring = match (start, end) {
-            (Some(start), Some(end)) => start..end + 1,
-            _ => 0..0,
-        };
     }
 
-    /// Lets go of what is retiring in user space's page table entries.
-    fn drain_user(&mut self, pages: &UnpopulatedPages) {
-        if self.user.is_empty() {
+    /// As [`Slots::let_go`], of [`UNMAP_BATCH`] grants at most.
+    #[inline]
+    fn let_go_batch(
+        &mut self,
+        pages: &UnpopulatedPages,
+        range: Range<usize>,
+        retire: &impl Fn(usize) -> bool,
+    ) {
+        let Some(entries) = self.entries.get_mut(range.clone()) else {
             return;
-        }
+        };
+        let waited = if self.waiting == 0 {
+            0
+        } else {
+            entries.iter().filter(|entry| entry.waits()).count()
+        };
         let mut batch = UnmapBatch::new();
-        for index in self.retiring.clone() {
-            let Some(handle) = self.user.get_mut(index).and_then(Slot::begin) else {
+        let mut left = false;
+        let mut refused = 0;
+
+        for (at, entry) in entries.iter_mut().enumerate() {
+            let index = range.start + at;
+            if retire(index) {
+                entry.user.retire();
+                entry.page.retire();
+            }
+            let Some(handle) = entry.user.begin() else {
                 continue;
             };
             let pte = self.ptes.as_ref().and_then(|ptes| ptes.address(index));
-            self.push(&mut batch, pages, index, pte, handle);
-            if batch.is_full() {
-                batch.submit_user(|index, answer| self.settle_user(index, answer));
-                task::yield_now();
-            }
-        }
-        batch.submit_user(|index, answer| self.settle_user(index, answer));
-    }
-
-    fn push(
-        &mut self,
-        batch: &mut UnmapBatch,
-        pages: &UnpopulatedPages,
-        index: usize,
-        pte: Option<PteAddress>,
-        handle: Handle,
-    ) {
-        if let Err(handle) = batch.push(pages, index, pte, handle) {
-            let slot = if pte.is_some() {
-                self.user.get_mut(index)
-            } else {
-                self.page.get_mut(index)
+            let added = match pte {
+                Some(pte) => batch.add(pte.0, core::ptr::null_mut(), at, handle),
+                None => Err(handle),
             };
-            if let Some(slot) = slot {
-                slot.settle(Err(handle));
+            if let Err(handle) = added {
+                entry.user.settle(Err(handle));
+                left = true;
             }
         }
-    }
+        // User space's page table entries go first: they may not outlive the page table, and as
+        // long as there is one somebody may get hold of the page.
+        batch.submit_user(|at, answer| {
+            refused += usize::from(answer.is_err());
+            if let Some(entry) = entries.get_mut(at) {
+                entry.user.settle(answer);
+            }
+        });
 
-    fn settle_page(&mut self, index: usize, answer: Result<super::Released, Handle>) {
-        self.refused += usize::from(answer.is_err());
-        if self
-            .page
-            .get_mut(index)
-            .is_some_and(|slot| slot.settle(answer))
-        {
-            self.waiting = self.waiting.saturating_sub(1);
-            self.held = self.held.saturating_sub(1);
+        for (at, entry) in entries.iter_mut().enumerate() {
+            if !entry.page.is_retiring() {
+                continue;
+            }
+            let index = range.start + at;
+            if !entry.user.is_free() || pages.is_shared(index) {
+                left = true;
+                continue;
+            }
+            let (Some(target), Some(handle)) = (pages.target(index), entry.page.begin()) else {
+                continue;
+            };
+            if let Err(handle) = batch.add(target.host_addr, target.page, at, handle) {
+                entry.page.settle(Err(handle));
+                left = true;
+            }
         }
-    }
+        let held = &mut self.held;
+        batch.submit_pages(|at, answer| {
+            refused += usize::from(answer.is_err());
+            if let Some(entry) = entries.get_mut(at) {
+                *held = held.saturating_sub(usize::from(entry.page.settle(answer)));
+            }
+        });
 
-    fn settle_user(&mut self, index: usize, answer: Result<super::Released, Handle>) {
-        self.refused += usize::from(answer.is_err());
-        if let Some(slot) = self.user.get_mut(index) {
-            slot.settle(answer);
+        // Most of the time nothing is left.
+        let waits = if left || refused != 0 {
+            entries.iter().filter(|entry| entry.waits()).count()
+        } else {
+            0
+        };
+        self.refused += refused;
+        self.waiting = (self.waiting + waits).saturating_sub(waited);
+        if waits != 0 {
+            self.retiring = if self.retiring.is_empty() {
+                range
+            } else {
+                self.retiring.start.min(range.start)..self.retiring.end.max(range.end)
+            };
         }
     }
 }
@@ -400,8 +424,12 @@ impl PinnedDrop for GrantPages {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         let slots = this.slots.lock();
-        for (index, slot) in slots.page.iter().enumerate() {
-            if !slot.is_free() || slots.user.get(index).is_some_and(|user| !user.is_free()) {
+        if slots.partial {
+            // A mapping of which only one half succeeded leaves the mark of a foreign page.
+            this.pages.clear_foreign();
+        }
+        for (index, entry) in slots.entries.iter().enumerate() {
+            if !entry.page.is_free() || !entry.user.is_free() {
                 this.pages.keep(index);
             }
         }

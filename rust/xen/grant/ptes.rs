@@ -31,7 +31,9 @@ const TABLE_SIZE: usize = 1 << bindings::PMD_SHIFT;
 /// enough: eight bytes for 512 pages.
 pub struct UserPtes {
     start: usize,
-    tables: KVVec<u64>,
+    /// The first, as most mappings have no other.
+    first: u64,
+    others: KVVec<u64>,
 }
 
 impl UserPtes {
@@ -45,28 +47,36 @@ impl UserPtes {
     /// `ENOMEM`.
     pub fn prepare(vma: &VmaNew) -> Result<Self> {
         let (start, end) = (vma.start(), vma.end());
-        let count = (end - 1) / TABLE_SIZE - start / TABLE_SIZE + 1;
-        let mut tables = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
         let mm = vma.mm().as_raw();
-
-        let mut at = start;
-        while at < end {
+        let table_of = |address| -> Result<u64> {
             let mut table = 0u64;
             // SAFETY: The address space is the current process's, whose mmap lock is held for
             // writing. The function is called for one entry, with a pointer to `table`.
             to_result(unsafe {
                 bindings::apply_to_page_range(
                     mm,
-                    at,
+                    address,
                     PAGE_SIZE,
                     Some(Self::note),
                     (&raw mut table).cast(),
                 )
             })?;
-            tables.push(table, GFP_KERNEL)?;
+            Ok(table)
+        };
+
+        let first = table_of(start)?;
+        let count = (end - 1) / TABLE_SIZE - start / TABLE_SIZE;
+        let mut others = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
+        let mut at = start;
+        for _ in 0..count {
             at = (at & !(TABLE_SIZE - 1)).saturating_add(TABLE_SIZE);
+            others.push(table_of(at)?, GFP_KERNEL)?;
         }
-        Ok(Self { start, tables })
+        Ok(Self {
+            start,
+            first,
+            others,
+        })
     }
 
     /// # Safety
@@ -90,9 +100,10 @@ impl UserPtes {
         let at = index
             .checked_mul(PAGE_SIZE)
             .and_then(|bytes| self.start.checked_add(bytes))?;
-        let table = *self
-            .tables
-            .get((at / TABLE_SIZE).checked_sub(self.start / TABLE_SIZE)?)?;
+        let table = match (at / TABLE_SIZE).checked_sub(self.start / TABLE_SIZE)? {
+            0 => self.first,
+            number => *self.others.get(number - 1)?,
+        };
         let entry = (at % TABLE_SIZE) >> PAGE_SHIFT;
         Some(PteAddress(
             table + (entry * size_of::<bindings::pte_t>()) as u64,
