@@ -28,6 +28,7 @@ use crate::{
             MmapWriteGuard, //
         },
         vma::{
+            self,
             MappingState,
             VmaTable, //
         },
@@ -85,15 +86,6 @@ const _: () = assert!(
 
 /// Tells the mappings that are ranges of ours from all others.
 static RANGES: VmaTable<ForeignRange> = VmaTable::new();
-
-/// The page offset of a range's mapping has this bit on a paravirtual kernel.
-///
-/// There a foreign frame in a page table cannot be moved to another: the kernel would ask Xen to
-/// enter it as a frame of its own. mremap must be refused before it begins, and it asks for a free
-/// place with the page offset of the mapping that it moves: this is what it is known by, as no
-/// offset that mmap can be called with reaches so far.
-#[cfg(CONFIG_64BIT)]
-const UNMOVABLE: usize = 1 << 52;
 
 /// What a range holds, while no call is filling it.
 struct Content {
@@ -205,28 +197,12 @@ impl ForeignRange {
         vma.set_dontdump();
         // SAFETY: The mapping is being set up, so its flags are ours to set.
         unsafe { bindings::xen_rust_vma_set_pfnmap(vma.as_ptr()) };
-        #[cfg(CONFIG_64BIT)]
         if is_pv() {
-            // SAFETY: As above for its page offset, which means nothing for these mappings.
-            unsafe { (*vma.as_ptr()).vm_pgoff |= UNMOVABLE };
+            // The kernel would ask Xen to enter a foreign frame elsewhere as one of its own.
+            vma::set_unmovable(vma);
         }
         RANGES.install(vma, range);
         Ok(())
-    }
-
-    /// Whether a search for free address space with this page offset is on behalf of a range that
-    /// is to be moved, and cannot be.
-    #[inline]
-    pub fn refuses_move(page_offset: usize) -> bool {
-        #[cfg(CONFIG_64BIT)]
-        {
-            page_offset & UNMOVABLE != 0
-        }
-        #[cfg(not(CONFIG_64BIT))]
-        {
-            let _ = page_offset;
-            false
-        }
     }
 }
 

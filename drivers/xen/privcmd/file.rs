@@ -47,6 +47,7 @@ use xen::{
             FileOperations,
             OpenFile, //
         },
+        vma, //
     },
     foreign::{
         ForeignRange,
@@ -248,7 +249,7 @@ impl FileOperations for PrivcmdFile {
     }
 
     fn may_place(_this: Pin<&Self>, page_offset: usize) -> Result {
-        if ForeignRange::refuses_move(page_offset) {
+        if vma::refuses_move(page_offset) {
             return Err(EINVAL);
         }
         Ok(())

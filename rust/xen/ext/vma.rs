@@ -47,7 +47,7 @@ pub trait MappingState: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Whether the mapping's protection may be changed by mprotect, to whatever.
+    /// Whether the mapping's protection may be changed by mprotect, to another.
     fn may_protect(self: ArcBorrow<'_, Self>, _vma: &VmaRef) -> Result {
         Ok(())
     }
@@ -72,11 +72,39 @@ pub trait MappingState: Send + Sync + Sized + 'static {
 /// The kernel's `struct page`, named so that drivers need no binding for it.
 pub type PageStruct = bindings::page;
 
+/// A bit in the page offset of mappings that must stay where they are.
+///
+/// mremap takes the entries out of the page table, and only then asks the driver. Before that it
+/// searches for free address space with the page offset of the mapping that it moves: this is what
+/// such a mapping is known by. No offset that mmap can be called with reaches so far.
+#[cfg(CONFIG_64BIT)]
+const UNMOVABLE: usize = 1 << 52;
+#[cfg(not(CONFIG_64BIT))]
+const UNMOVABLE: usize = 0;
+
 /// Where in its file a mapping begins, in pages. Moves with the beginning when a mapping is split.
 #[inline]
 pub fn page_offset(vma: &VmaRef) -> usize {
     // SAFETY: A `VmaRef` may be read, as the mmap lock or the VMA's own is held.
-    unsafe { (*vma.as_ptr()).vm_pgoff }
+    unsafe { (*vma.as_ptr()).vm_pgoff & !UNMOVABLE }
+}
+
+/// Makes a new mapping one that must stay where it is: mremap is refused before it has touched
+/// anything, by a driver whose [`FileOperations::may_place`] asks [`refuses_move`].
+///
+/// Does nothing on a 32-bit kernel.
+///
+/// [`FileOperations::may_place`]: super::file::FileOperations::may_place
+pub fn set_unmovable(vma: &VmaNew) {
+    // SAFETY: The mapping is being set up, so its page offset is the driver's to set.
+    unsafe { (*vma.as_ptr()).vm_pgoff |= UNMOVABLE };
+}
+
+/// Whether a search for free address space with this page offset is on behalf of a mapping that is
+/// to be moved, and must not be.
+#[inline]
+pub fn refuses_move(page_offset: usize) -> bool {
+    page_offset & UNMOVABLE != 0
 }
 
 /// A `struct vm_operations_struct` for mappings with state `T`.
@@ -235,12 +263,17 @@ impl<T: MappingState> VmaTable<T> {
         vma: *mut bindings::vm_area_struct,
         _start: c_ulong,
         _end: c_ulong,
-        _flags: c_ulong,
+        flags: c_ulong,
     ) -> c_int {
         // SAFETY: The mapping has this table.
         let state = unsafe { Self::borrow(vma) };
         // SAFETY: The mmap lock is held for writing.
-        match state.may_protect(unsafe { VmaRef::from_raw(vma) }) {
+        let vma = unsafe { VmaRef::from_raw(vma) };
+        if vma.flags() == flags {
+            // The kernel leaves it as it is.
+            return 0;
+        }
+        match state.may_protect(vma) {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
