@@ -14,13 +14,17 @@ use super::pages::{
 };
 use crate::bindings;
 use core::{
+    mem::MaybeUninit,
     ops::Range,
     ptr::NonNull, //
 };
 use kernel::{
     alloc::flags::__GFP_NOWARN,
     ffi::c_int,
-    page::PAGE_SIZE,
+    page::{
+        PAGE_MASK,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
 
@@ -51,6 +55,49 @@ pub fn pages_touched(addr: usize, len: usize) -> Option<usize> {
     }
     let last = addr.checked_add(len - 1)?;
     Some(last / PAGE_SIZE - addr / PAGE_SIZE + 1)
+}
+
+/// Pins the pages from `addr` on, one for each of `places`, for writing to them if `writable`.
+/// Returns how many have been pinned, and whether these are all.
+///
+/// May sleep, and faults pages in.
+///
+/// # Errors
+///
+/// As [`PinnedPages::add`].
+#[inline]
+pub(super) fn pin_into(
+    addr: usize,
+    places: &mut [MaybeUninit<*mut PageStruct>],
+    writable: bool,
+) -> (usize, Result) {
+    let flags = if writable { bindings::FOLL_WRITE } else { 0 };
+    let mut at = addr & PAGE_MASK;
+    let mut done = 0;
+    while let Some(room @ [_, ..]) = places.get_mut(done..) {
+        let wanted = c_int::try_from(room.len()).unwrap_or(c_int::MAX);
+        // SAFETY: There is room for `wanted` pointers. The function checks the addresses.
+        let got =
+            unsafe { bindings::pin_user_pages_fast(at, wanted, flags, room.as_mut_ptr().cast()) };
+        match usize::try_from(got) {
+            Ok(got @ 1..) => {
+                done += got;
+                at = at.wrapping_add(got.wrapping_mul(PAGE_SIZE));
+            }
+            Ok(0) => return (done, Err(EFAULT)),
+            Err(_) => {
+                return (
+                    done,
+                    Err(match Error::from_errno(got) {
+                        // Out of memory, or killed: not for the address's sake.
+                        e if e == ENOMEM || e == EINTR || e == EAGAIN => e,
+                        _ => EFAULT,
+                    }),
+                );
+            }
+        }
+    }
+    (done, Ok(()))
 }
 
 impl PinnedPages {
@@ -95,34 +142,19 @@ impl PinnedPages {
         self.pages.reserve(count, GFP_KERNEL | __GFP_NOWARN)?;
         self.dirty.reserve(count, GFP_KERNEL | __GFP_NOWARN)?;
 
-        let flags = if writable { bindings::FOLL_WRITE } else { 0 };
-        while self.pages.len() < end {
-            let done = self.pages.len() - start;
-            let at = (addr & kernel::page::PAGE_MASK) + done * PAGE_SIZE;
-            let wanted = c_int::try_from(end - self.pages.len()).unwrap_or(c_int::MAX);
-            let spare = self.pages.spare_capacity_mut().as_mut_ptr();
-            // SAFETY: There is room for all of the run, hence for `wanted` pointers. The function
-            // checks the addresses.
-            let got = unsafe {
-                bindings::pin_user_pages_fast(at, wanted, flags, spare.cast::<*mut PageStruct>())
-            };
-            if got <= 0 {
-                self.truncate(start);
-                return Err(match Error::from_errno(got.min(-1)) {
-                    // Out of memory, or killed: not for the address's sake.
-                    e if e == ENOMEM || e == EINTR || e == EAGAIN => e,
-                    _ => EFAULT,
-                });
-            }
-            let got = got as usize;
-            // SAFETY: The capacity was reserved, and the function has written this many pointers.
-            // INVARIANT: They are pinned.
-            unsafe { self.pages.inc_len(got) };
-            // INVARIANT: The lengths are the same again. The capacity was reserved, so that this
-            // cannot fail.
-            for _ in 0..got {
-                let _ = self.dirty.push_within_capacity(false);
-            }
+        let places = self.pages.spare_capacity_mut();
+        let (done, result) = pin_into(addr, places.get_mut(..count).ok_or(ENOMEM)?, writable);
+        // SAFETY: The capacity was reserved, and the function has written this many pointers.
+        // INVARIANT: They are pinned.
+        unsafe { self.pages.inc_len(done) };
+        // INVARIANT: The lengths are the same again. The capacity was reserved, so that this cannot
+        // fail.
+        for _ in 0..done {
+            let _ = self.dirty.push_within_capacity(false);
+        }
+        if let Err(e) = result {
+            self.truncate(start);
+            return Err(e);
         }
         Ok(start..end)
     }

@@ -8,25 +8,22 @@
 
 use super::{
     pages::PageStruct,
-    pinned::pages_touched, //
+    pinned::{
+        pages_touched,
+        pin_into, //
+    },
 };
 use crate::bindings;
-use core::ptr;
-use kernel::{
-    page::{
-        PAGE_MASK,
-        PAGE_SIZE, //
-    },
-    prelude::*, //
-};
+use core::mem::MaybeUninit;
+use kernel::prelude::*;
 
 /// Up to `N` pages, pinned for writing. They are dirty when they are let go.
 ///
 /// # Invariants
 ///
-/// The first `len` elements of `pages` are pinned by this value; `len` does not exceed `N`.
+/// The first `len` elements of `pages` are initialised, and pinned by this value; `len` does not exceed `N`.
 pub struct PinnedFew<const N: usize> {
-    pages: [*mut PageStruct; N],
+    pages: [MaybeUninit<*mut PageStruct>; N],
     len: usize,
 }
 
@@ -36,7 +33,7 @@ impl<const N: usize> PinnedFew<N> {
     pub const fn new() -> Self {
         // INVARIANT: None are pinned.
         Self {
-            pages: [ptr::null_mut(); N],
+            pages: [const { MaybeUninit::uninit() }; N],
             len: 0,
         }
     }
@@ -48,35 +45,16 @@ impl<const N: usize> PinnedFew<N> {
     /// `EFAULT` when a page is not the process's or not writable, `ENOSPC` when they are too many,
     /// `EINTR` when a fatal signal is pending, `ENOMEM`. Some may have been pinned nevertheless.
     pub fn add(&mut self, addr: usize, len: usize) -> Result {
-        let mut left = pages_touched(addr, len).ok_or(EFAULT)?;
-        let mut at = addr & PAGE_MASK;
-        while left != 0 {
-            let room = self.pages.get_mut(self.len..).unwrap_or_default();
-            if room.len() < left {
-                return Err(ENOSPC);
-            }
-            // SAFETY: There is room for `left` pointers. The function checks the addresses.
-            let got = unsafe {
-                bindings::pin_user_pages_fast(
-                    at,
-                    left as i32,
-                    bindings::FOLL_WRITE,
-                    room.as_mut_ptr(),
-                )
-            };
-            match got {
-                1.. => {
-                    let got = (got as usize).min(left);
-                    // INVARIANT: The function has pinned that many more.
-                    self.len += got;
-                    left -= got;
-                    at = at.wrapping_add(got.wrapping_mul(PAGE_SIZE));
-                }
-                0 => return Err(EFAULT),
-                _ => return Err(Error::from_errno(got)),
-            }
-        }
-        Ok(())
+        let count = pages_touched(addr, len).ok_or(EFAULT)?;
+        let places = self
+            .pages
+            .get_mut(self.len..)
+            .and_then(|room| room.get_mut(..count))
+            .ok_or(ENOSPC)?;
+        let (done, result) = pin_into(addr, places, true);
+        // INVARIANT: The function has pinned that many more.
+        self.len += done;
+        result
     }
 }
 
@@ -93,7 +71,7 @@ impl<const N: usize> Drop for PinnedFew<N> {
         }
         // SAFETY: By the type invariant.
         unsafe {
-            bindings::unpin_user_pages_dirty_lock(self.pages.as_mut_ptr(), self.len, true);
+            bindings::unpin_user_pages_dirty_lock(self.pages.as_mut_ptr().cast(), self.len, true);
         }
     }
 }
