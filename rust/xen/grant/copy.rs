@@ -109,44 +109,39 @@ impl CopyBatch {
             status: 1,
             ..Default::default()
         };
-        match source {
-            Side::Grant {
-                right,
-                reference,
-                offset,
-            } => {
-                op.source.u.ref_ = reference.raw();
-                op.source.domid = right.domain().raw();
-                op.source.offset = offset;
-                op.flags |= bindings::GNTCOPY_source_gref as u16;
-            }
-            Side::Local { page, offset } => {
-                op.source.u.gmfn = self.frame(page)?;
-                op.source.domid = DomId::SELF.raw();
-                op.source.offset = offset;
-            }
+        if self.fill(&mut op.source, source)? {
+            op.flags |= bindings::GNTCOPY_source_gref as u16;
         }
-        match dest {
-            Side::Grant {
-                right,
-                reference,
-                offset,
-            } => {
-                op.dest.u.ref_ = reference.raw();
-                op.dest.domid = right.domain().raw();
-                op.dest.offset = offset;
-                op.flags |= bindings::GNTCOPY_dest_gref as u16;
-            }
-            Side::Local { page, offset } => {
-                op.dest.u.gmfn = self.frame(page)?;
-                op.dest.domid = DomId::SELF.raw();
-                op.dest.offset = offset;
-            }
+        if self.fill(&mut op.dest, dest)? {
+            op.flags |= bindings::GNTCOPY_dest_gref as u16;
         }
         self.ops.push_within_capacity(op).map_err(|_| ENOSPC)?;
         self.written
             .push_within_capacity(written)
             .map_err(|_| ENOSPC)
+    }
+
+    /// Tells Xen of a side. Returns whether it is a grant.
+    #[inline]
+    fn fill(&self, to: &mut bindings::gnttab_copy_gnttab_copy_ptr, side: Side<'_>) -> Result<bool> {
+        Ok(match side {
+            Side::Grant {
+                right,
+                reference,
+                offset,
+            } => {
+                to.u.ref_ = reference.raw();
+                to.domid = right.domain().raw();
+                to.offset = offset;
+                true
+            }
+            Side::Local { page, offset } => {
+                to.u.gmfn = self.frame(page)?;
+                to.domid = DomId::SELF.raw();
+                to.offset = offset;
+                false
+            }
+        })
     }
 
     fn frame(&self, page: usize) -> Result<bindings::xen_pfn_t> {
