@@ -100,7 +100,7 @@ const DMABUF_EXP_WAIT_RELEASED: u32 = command(10, 8);
 const DMABUF_IMP_TO_REFS: u32 = command(11, 20);
 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
 const DMABUF_IMP_RELEASE: u32 = command(12, 8);
-/// Ours: see `include/uapi/xen/gntdev_restrict.h`.
+/// Ours: see `include/uapi/xen_rust/gntdev.h`.
 const RESTRICT: u32 = command(64, 2);
 
 /// `UNMAP_NOTIFY_CLEAR_BYTE`

@@ -143,7 +143,7 @@ pub const DMABUF_EXP_WAIT_RELEASED: u32 = ioc(b'G', 10, size_of::<DmabufWait>())
 pub const DMABUF_IMP_TO_REFS: u32 = ioc(b'G', 11, size_of::<DmabufImport>());
 /// Ends those grants.
 pub const DMABUF_IMP_RELEASE: u32 = ioc(b'G', 12, size_of::<DmabufRelease>());
-/// Narrows a file to one domain: `include/uapi/xen/gntdev_restrict.h`.
+/// Narrows a file to one domain: `include/uapi/xen_rust/gntdev.h`.
 pub const RESTRICT: u32 = ioc(b'G', 64, 2);
 
 /// Write a zero byte when the map goes.

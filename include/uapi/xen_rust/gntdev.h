@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * An addition to xen/gntdev.h: narrowing a file to one domain.
- *
- * The other devices can be narrowed by IOCTL_PRIVCMD_RESTRICT and
- * IOCTL_EVTCHN_RESTRICT_DOMID. A driver that has no such request says ENOTTY.
+ * Ioctls of /dev/xen/gntdev beyond Linux's <xen/gntdev.h>: narrowing a file to one
+ * domain, as IOCTL_PRIVCMD_RESTRICT and IOCTL_EVTCHN_RESTRICT_DOMID do for the other
+ * devices. The C driver answers with ENOTTY.
  */
-#ifndef __LINUX_PUBLIC_GNTDEV_RESTRICT_H__
-#define __LINUX_PUBLIC_GNTDEV_RESTRICT_H__
+#ifndef _UAPI_XEN_RUST_GNTDEV_H
+#define _UAPI_XEN_RUST_GNTDEV_H
 
+#include <linux/ioctl.h>
 #include <linux/types.h>
 
 /*
@@ -30,4 +30,4 @@ struct ioctl_gntdev_restrict {
 	__u16 domid;
 };
 
-#endif /* __LINUX_PUBLIC_GNTDEV_RESTRICT_H__ */
+#endif
