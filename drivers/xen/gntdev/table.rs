@@ -25,10 +25,17 @@ use kernel::{
         Mutex, //
     },
 };
+use xen::ext::task;
 
 /// What is at an offset: a map, or nothing that can be found, while the offset cannot be given to
 /// another, because the map is being made or is still mapped.
 type Entry = Option<Arc<Map>>;
+
+/// After so many maps others may run.
+const MAPS_AT_ONCE: usize = 1024;
+
+/// After so many grants others may run, where it takes a while to look at each.
+const GRANTS_AT_ONCE: u64 = 64 * 1024;
 
 /// The nodes of the tree of offsets.
 struct Nodes(KVVec<Node<Entry>>);
@@ -144,10 +151,13 @@ impl Table {
         entry.take()
     }
 
-    /// Takes out all maps.
+    /// Takes out all maps. May sleep, and lets others run.
     pub(crate) fn clear(&self) {
         let mut next = 0;
-        loop {
+        for number in 1usize.. {
+            if number % MAPS_AT_ONCE == 0 {
+                task::yield_now();
+            }
             let mut space = self.space.lock();
             let Some(found) = space.next_from(next) else {
                 return;
@@ -161,15 +171,26 @@ impl Table {
         }
     }
 
-    /// Calls `each` for all maps that can be found, with the lock held.
+    /// Calls `each` for all maps that can be found, with the lock held. Gives the lock up, and lets
+    /// others run, from time to time: maps may come and go meanwhile.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Map)) {
-        let space = self.space.lock();
         let mut next = 0;
-        while let Some(found) = space.next_from(next) {
-            next = found.start + found.len;
-            if let Some(map) = found.value {
-                each(map);
+        loop {
+            let space = self.space.lock();
+            let (mut maps, mut grants) = (0, 0);
+            while maps < MAPS_AT_ONCE && grants < GRANTS_AT_ONCE {
+                let Some(found) = space.next_from(next) else {
+                    return;
+                };
+                next = found.start + found.len;
+                maps += 1;
+                grants += found.len;
+                if let Some(map) = found.value {
+                    each(map);
+                }
             }
+            drop(space);
+            task::yield_now();
         }
     }
 
