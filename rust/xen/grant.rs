@@ -27,7 +27,8 @@ pub mod slot;
 
 pub use pages::{
     GrantPages,
-    Mark, //
+    Mark,
+    Release, //
 };
 pub use ptes::UserPtes;
 

@@ -56,7 +56,10 @@ use xen::{
             FileOperations,
             OpenFile, //
         },
-        vma::page_offset, //
+        vma::{
+            page_offset,
+            refuses_move, //
+        },
     },
     grant::{
         Access,
@@ -324,6 +327,13 @@ impl FileOperations for GntdevFile {
             .find_exact(page_offset(vma) as u64, count)
             .ok_or(EINVAL)?;
         Mapping::establish(map, access, &this.restriction, vma)
+    }
+
+    fn may_place(_this: Pin<&Self>, page_offset: usize) -> Result {
+        if refuses_move(page_offset) {
+            return Err(EINVAL);
+        }
+        Ok(())
     }
 
     fn show_fdinfo(this: Pin<&Self>, m: &SeqFile) {

@@ -3,9 +3,10 @@
 //! A map's grants in the address space of a process.
 //!
 //! In a PV domain Xen writes the page table entries of user space, and has to take them back before
-//! the kernel touches them: an MMU notifier tells when. A mapping is not inherited over fork there,
-//! and what is moved by mremap is unmapped. In a translated domain the grants are in pages, which
-//! are inserted as any others; they are let go of when the last mapping of theirs is gone.
+//! the kernel touches them: an MMU notifier tells when. The grants themselves are let go of when the
+//! mapping is closed, or by a worker where it stays. A mapping is not inherited over fork there, and
+//! cannot be moved. In a translated domain the grants are in pages, which are inserted as any others;
+//! they are let go of when the last mapping of theirs is gone.
 //!
 //! In both, a page that somebody else still refers to at that time is let go of by a worker, as soon
 //! as nobody does. Until then the module stays loaded.
@@ -51,11 +52,13 @@ use xen::{
     domain,
     ext::{
         mmu_notifier::{
+            Change,
             IntervalNotifier,
             Invalidate, //
         },
         module::ModuleRef,
         vma::{
+            self,
             page_offset,
             MappingState,
             PageStruct,
@@ -65,6 +68,8 @@ use xen::{
     grant::{
         Access,
         GrantPages,
+        Mark,
+        Release,
         UserPtes, //
     },
     restriction::Restriction,
@@ -74,15 +79,15 @@ use xen::{
 /// Tells the driver's mappings from all others.
 pub(crate) static MAPPINGS: VmaTable<Mapping> = VmaTable::new();
 
-/// After so many milliseconds what waits is tried again first; each time after that it is a
-/// multiple.
+/// After so many milliseconds what waits is tried again first; each time after that it is twice as
+/// long.
 const RETRY_MS: u32 = 5;
 
 /// The longest time between tries, in milliseconds.
-const RETRY_MAX_MS: u32 = 1000;
+const RETRY_MAX_MS: u32 = 10_000;
 
-/// After so many tries, which is some 15 seconds, the log says that something is still waited for.
-const TRIES_TO_TELL: u32 = 75;
+/// After so many tries, which is some 20 seconds, the log says that something is still waited for.
+const TRIES_TO_TELL: u32 = 12;
 
 /// A map's grants in the address space of a process.
 ///
@@ -112,8 +117,11 @@ struct Life {
 
 /// What there is while grants wait for being let go of.
 struct Wait {
-    /// There is one exactly while the work is queued.
+    /// There is one as long as the work is queued.
     keep: Option<ModuleRef>,
+    /// How often the work is queued: it can be once more while it is about to run.
+    queued: u32,
+    /// How often what waits has been tried in vain.
     tries: u32,
 }
 
@@ -144,6 +152,7 @@ impl Mapping {
                 wait <- new_mutex!(
                     Wait {
                         keep: None,
+                        queued: 0,
                         tries: 0,
                     },
                     "gntdev::Mapping::wait"
@@ -184,6 +193,7 @@ impl Mapping {
         vma.set_dontdump();
         if domain::is_pv() {
             vma.set_dontcopy();
+            vma::set_unmovable(vma);
             let notifier = IntervalNotifier::subscribe(vma, this.clone())?;
             this.life.lock().notifier = Some(notifier);
         }
@@ -267,24 +277,36 @@ impl Mapping {
         &self.claim
     }
 
-    /// Lets go of some of the grants. With `unless_mapped`, not of those in user space's page
-    /// tables.
+    /// Lets go of some of the grants, which nobody can find in user space's page tables any more.
+    /// With `unless_mapped`, not of those that can be.
     fn release(self: ArcBorrow<'_, Self>, pages: Range<usize>, unless_mapped: bool) {
+        let release = self.notifying(|mark| self.pages.release(pages, unless_mapped, mark));
+        if release.left {
+            self.wait_for_rest();
+        }
+    }
+
+    /// Does something that unmaps pages, and what is to be done when one of them is.
+    fn notifying(&self, unmap: impl FnOnce(Option<Mark>) -> Release) -> Release {
         let mut notify = self.claim.notify();
-        let mark = notify.as_ref().and_then(Notify::mark);
-        let release = self.pages.release(pages, unless_mapped, mark);
+        let release = unmap(notify.as_ref().and_then(Notify::mark));
         if let (Some(notify), true) = (&mut **notify, release.marked) {
             notify.fire();
         }
         drop(notify);
         self.claim.note(release.held, release.waiting);
-        if release.waiting != 0 {
-            let mut wait = self.wait.lock();
-            if wait.keep.is_none() {
-                wait.keep = Some(ModuleRef::get());
-                wait.tries = 0;
-                QUEUE.enqueue_delayed(Arc::from(self), msecs_to_jiffies(RETRY_MS));
-            }
+        release
+    }
+
+    /// Has the worker try again, soon at first, as something has come to wait.
+    fn wait_for_rest(self: ArcBorrow<'_, Self>) {
+        let mut wait = self.wait.lock();
+        if wait.keep.is_none() {
+            wait.keep = Some(ModuleRef::get());
+        }
+        wait.tries = 0;
+        if QUEUE.enqueue_anew(Arc::from(self), msecs_to_jiffies(RETRY_MS)) {
+            wait.queued += 1;
         }
     }
 
@@ -301,8 +323,12 @@ impl WorkItem for Mapping {
 
     fn run(this: Arc<Self>) {
         let mut wait = this.wait.lock();
+        wait.queued = wait.queued.saturating_sub(1);
         let release = this.pages.drain();
         this.claim.note(release.held, release.waiting);
+        if wait.queued != 0 {
+            return;
+        }
         if release.waiting == 0 {
             let keep = wait.keep.take();
             drop(wait);
@@ -319,16 +345,25 @@ impl WorkItem for Mapping {
                 this.pages.refused()
             );
         }
-        let delay = RETRY_MS.saturating_mul(wait.tries).min(RETRY_MAX_MS);
-        QUEUE.enqueue_delayed(this.clone(), msecs_to_jiffies(delay));
+        let delay = RETRY_MS
+            .checked_shl(wait.tries)
+            .map_or(RETRY_MAX_MS, |delay| delay.min(RETRY_MAX_MS));
+        if QUEUE.enqueue_anew(this.clone(), msecs_to_jiffies(delay)) {
+            wait.queued += 1;
+        }
     }
 }
 
 impl Invalidate for Mapping {
-    fn invalidate(self: ArcBorrow<'_, Self>, addresses: Range<usize>) {
+    fn invalidate(self: ArcBorrow<'_, Self>, addresses: Range<usize>, change: Change) {
         let page = |address: usize| address.saturating_sub(self.start) >> PAGE_SHIFT;
         let end = addresses.end.saturating_add(PAGE_SIZE - 1);
-        self.release(page(addresses.start)..page(end), false);
+        let pages = page(addresses.start)..page(end);
+        let release = self.notifying(|mark| self.pages.detach(pages, mark));
+        // What goes is let go of when it is closed.
+        if release.left && change == Change::Discarded {
+            self.wait_for_rest();
+        }
     }
 }
 
@@ -354,8 +389,8 @@ impl MappingState for Mapping {
         }
     }
 
-    fn may_move(self: ArcBorrow<'_, Self>, _new: &VmaRef) -> Result {
-        // In a PV domain the grants are unmapped by now, as the entries were about to move.
+    fn may_protect(self: ArcBorrow<'_, Self>, _vma: &VmaRef) -> Result {
+        // In a PV domain the entries are Xen's: the kernel can only remove them.
         if domain::is_pv() {
             return Err(EINVAL);
         }

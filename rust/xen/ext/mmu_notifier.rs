@@ -19,6 +19,16 @@ use kernel::{
     types::Opaque, //
 };
 
+/// What becomes of a mapping whose page table entries change.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It goes, and will be closed: nobody can look it up any more who does not already hold the
+    /// mmap lock.
+    Unmapped,
+    /// It stays, as after `madvise(MADV_DONTNEED)`.
+    Discarded,
+}
+
 /// What wants to be told.
 pub trait Invalidate: Send + Sync + 'static {
     /// Page table entries of some of the `addresses` are about to be changed or removed.
@@ -28,7 +38,7 @@ pub trait Invalidate: Send + Sync + 'static {
     ///
     /// May sleep, but may be called on behalf of somebody who wants to free memory: must not
     /// allocate, nor take a lock under which somebody allocates.
-    fn invalidate(self: ArcBorrow<'_, Self>, addresses: Range<usize>);
+    fn invalidate(self: ArcBorrow<'_, Self>, addresses: Range<usize>, change: Change);
 }
 
 /// A subscription to changes of one range of addresses of one process.
@@ -104,6 +114,12 @@ impl<T: Invalidate> IntervalNotifier<T> {
     ) -> bool {
         // SAFETY: The range is valid during the call.
         let (start, end, flags) = unsafe { ((*range).start, (*range).end, (*range).flags) };
+        // SAFETY: As above.
+        let change = match unsafe { (*range).event } {
+            bindings::mmu_notifier_event_MMU_NOTIFY_UNMAP
+            | bindings::mmu_notifier_event_MMU_NOTIFY_RELEASE => Change::Unmapped,
+            _ => Change::Discarded,
+        };
         if flags & bindings::MMU_NOTIFIER_RANGE_BLOCKABLE == 0 {
             return false;
         }
@@ -114,7 +130,7 @@ impl<T: Invalidate> IntervalNotifier<T> {
 
         let addresses = start.max(this.range.start)..end.min(this.range.end);
         if !addresses.is_empty() {
-            this.target.as_arc_borrow().invalidate(addresses);
+            this.target.as_arc_borrow().invalidate(addresses, change);
         }
         true
     }

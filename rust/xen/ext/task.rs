@@ -2,7 +2,7 @@
 
 //! What long work of a system call owes to others.
 //!
-//! C headers: `include/linux/sched.h`, `include/linux/sched/signal.h`.
+//! C headers: `include/linux/sched.h`, `include/linux/sched/signal.h`, `include/linux/rcupdate.h`.
 
 use crate::bindings;
 use kernel::prelude::*;
@@ -14,6 +14,14 @@ use kernel::prelude::*;
 pub fn yield_now() {
     // SAFETY: May be called wherever sleeping is allowed.
     unsafe { bindings::xen_rust_cond_resched() };
+}
+
+/// Waits until all who read under RCU now are done.
+///
+/// May sleep.
+pub fn synchronize_rcu() {
+    // SAFETY: May be called wherever sleeping is allowed, and not by a reader.
+    unsafe { bindings::synchronize_rcu() };
 }
 
 /// As [`yield_now`], and stops the work of a task that is being killed.

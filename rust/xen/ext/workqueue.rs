@@ -13,6 +13,7 @@ use core::{
     }, //
 };
 use kernel::{
+    container_of,
     ffi::c_int,
     prelude::*,
     time::Jiffies,
@@ -84,6 +85,40 @@ impl ModuleQueue {
         // sure.
         let queue = unsafe { Queue::from_raw(queue) };
         let _ = queue.enqueue_delayed(item, delay);
+    }
+
+    /// Has an item run after `delay` jiffies from now, also if it waits for another time already.
+    /// Returns whether it did not wait.
+    ///
+    /// As [`ModuleQueue::enqueue_delayed`] otherwise.
+    pub fn enqueue_anew<W, const ID: u64>(&self, item: W, delay: Jiffies) -> bool
+    where
+        W: RawDelayedWorkItem<ID> + Send + 'static,
+    {
+        let queue = self.inner.load(Ordering::Acquire);
+        if queue.is_null() {
+            return false;
+        }
+        let mut fresh = false;
+        let enqueue = |work: *mut bindings::work_struct| {
+            // SAFETY: The item's contract is that the work is the field of a delayed one.
+            let work = unsafe { container_of!(work, bindings::delayed_work, work) };
+            // SAFETY: The work is valid, and so is the queue as long as the module is loaded, of
+            // which the caller makes sure.
+            fresh = !unsafe {
+                bindings::mod_delayed_work_on(
+                    bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                    queue,
+                    work,
+                    delay,
+                )
+            };
+            fresh
+        };
+        // SAFETY: The item may be sent and is static, hence may run whenever and wherever. The
+        // closure says that the work was enqueued just when it was, and not before.
+        let _ = unsafe { item.__enqueue(enqueue) };
+        fresh
     }
 }
 

@@ -42,11 +42,13 @@ pub struct Mark {
     pub clear: Option<usize>,
 }
 
-/// What [`GrantPages::release`] has done.
+/// What [`GrantPages::release`] and others have done.
 #[derive(Copy, Clone)]
 pub struct Release {
     /// Whether the marked page was in use until now.
     pub marked: bool,
+    /// Whether something of what was asked for waits now.
+    pub left: bool,
     /// How many of all the pages have a grant in them.
     pub held: usize,
     /// How many of those are to be let go of, and are waited for.
@@ -59,6 +61,10 @@ pub struct Release {
 /// table entry of user space. The second goes at once when it must, before the page table does; the
 /// first goes when nobody refers to the page any more. In a translated domain there is only the
 /// first, and user space's page tables refer to the page as usual.
+///
+/// Through the second somebody may be about to take a reference to the page, under the lock of the
+/// page table. So the first goes after all who might do so are known to be done: because the mapping
+/// was closed, or after a grace period of RCU, as that lock is a reader.
 ///
 /// Each page is let go of for itself: those that somebody still refers to delay no others.
 ///
@@ -80,6 +86,10 @@ struct Slots {
     retiring: Range<usize>,
     /// How many entries have a grant in the page.
     held: usize,
+    /// How many entries have one in a page table entry of user space.
+    in_user: usize,
+    /// Whether some have left those of late, so that somebody may still be looking at them.
+    fresh: bool,
     /// How many entries wait for being let go of.
     waiting: usize,
     /// How many unmappings Xen has refused, in all.
@@ -129,6 +139,8 @@ impl GrantPages {
             ptes,
             retiring: 0..0,
             held: 0,
+            in_user: 0,
+            fresh: false,
             waiting: 0,
             refused: 0,
             partial: false,
@@ -225,47 +237,67 @@ impl GrantPages {
         })
     }
 
-    /// Lets go of the grants of the pages in `range`.
+    /// Takes the grants of the pages in `range` out of user space's page table entries (PV), while
+    /// others may still be looking at these. They are gone when this returns.
     ///
-    /// Mappings in user space's page table entries are gone when this returns. Those of pages that
-    /// somebody still refers to wait for [`GrantPages::drain`]. With `unless_mapped`, pages that
-    /// are in user space's page tables are left as they are.
+    /// The pages wait for [`GrantPages::release`] or [`GrantPages::drain`]. If that of `mark` is one
+    /// of them, its byte is cleared. Allocates nothing; may sleep.
+    pub fn detach(&self, range: Range<usize>, mark: Option<Mark>) -> Release {
+        let mut guard = self.slots.lock();
+        let slots = &mut *guard;
+        let range = slots.within(range);
+        let mark = mark.filter(|mark| range.contains(&mark.index) && slots.is_mapped(mark.index));
+        let left = in_batches(range, |batch| slots.detach_batch(batch, &|_| true));
+        slots.fresh = true;
+        if let Some(mark) = mark {
+            self.clear(mark);
+        }
+        slots.report(mark.is_some(), left)
+    }
+
+    /// Lets go of the grants of the pages in `range`, which nobody can get hold of any more who has
+    /// not by now.
+    ///
+    /// Those of pages that somebody still refers to wait for [`GrantPages::drain`]. With
+    /// `unless_mapped`, pages that are in user space's page tables are left as they are.
     ///
     /// If the page of `mark` is one of them, its byte is cleared first. Allocates nothing; may
     /// sleep.
     pub fn release(&self, range: Range<usize>, unless_mapped: bool, mark: Option<Mark>) -> Release {
         let mut guard = self.slots.lock();
         let slots = &mut *guard;
-        let end = range.end.min(slots.entries.len());
-        let range = range.start.min(end)..end;
+        let range = slots.within(range);
+        let stays = |index| unless_mapped && self.pages.is_mapped(index);
         let mark = mark.filter(|mark| {
-            range.contains(&mark.index)
-                && !(unless_mapped && self.pages.is_mapped(mark.index))
-                && slots
-                    .entries
-                    .get(mark.index)
-                    .is_some_and(|entry| entry.page.is_mapped())
+            range.contains(&mark.index) && slots.is_mapped(mark.index) && !stays(mark.index)
         });
-        if let Some(Mark {
-            index,
-            clear: Some(offset),
-        }) = mark
-        {
-            self.pages.clear_byte(index, offset);
+        if let Some(mark) = mark {
+            self.clear(mark);
         }
-        slots.let_go(&self.pages, range, |index| {
-            !(unless_mapped && self.pages.is_mapped(index))
+        let left = in_batches(range, |batch| {
+            slots.let_go_batch(&self.pages, batch, &|index| !stays(index))
         });
-        slots.report(mark.is_some())
+        slots.report(mark.is_some(), left)
     }
 
     /// Tries again to let go of what waits. Allocates nothing; may sleep.
     pub fn drain(&self) -> Release {
         let mut guard = self.slots.lock();
         let slots = &mut *guard;
+        if core::mem::take(&mut slots.fresh) {
+            task::synchronize_rcu();
+        }
         let range = core::mem::replace(&mut slots.retiring, 0..0);
-        slots.let_go(&self.pages, range, |_| false);
-        slots.report(false)
+        let left = in_batches(range, |batch| {
+            slots.let_go_batch(&self.pages, batch, &|_| false)
+        });
+        slots.report(false, left)
+    }
+
+    fn clear(&self, mark: Mark) {
+        if let Some(offset) = mark.clear {
+            self.pages.clear_byte(mark.index, offset);
+        }
     }
 
     /// How often Xen has refused to unmap a grant.
@@ -274,13 +306,44 @@ impl GrantPages {
     }
 }
 
+/// Does something with each batch of a range, and lets others run in between. Returns whether it was
+/// true for any of them.
+#[inline]
+fn in_batches(range: Range<usize>, mut each: impl FnMut(Range<usize>) -> bool) -> bool {
+    let mut any = false;
+    let mut start = range.start;
+    while start < range.end {
+        let end = range.end.min(start + UNMAP_BATCH);
+        any |= each(start..end);
+        start = end;
+        if start < range.end {
+            task::yield_now();
+        }
+    }
+    any
+}
+
 impl Slots {
-    fn report(&self, marked: bool) -> Release {
+    fn report(&self, marked: bool, left: bool) -> Release {
         Release {
             marked,
+            left,
             held: self.held,
             waiting: self.waiting,
         }
+    }
+
+    /// The part of a range that there is.
+    fn within(&self, range: Range<usize>) -> Range<usize> {
+        let end = range.end.min(self.entries.len());
+        range.start.min(end)..end
+    }
+
+    /// Whether the grant of page `index` is mapped, and nobody has asked for its end.
+    fn is_mapped(&self, index: usize) -> bool {
+        self.entries
+            .get(index)
+            .is_some_and(|entry| entry.page.is_mapped())
     }
 
     /// Asks Xen to map a batch, whose first grant is that of page `first`.
@@ -288,6 +351,7 @@ impl Slots {
         let mut result = Ok(());
         let user_too = self.ptes.is_some();
         let held = &mut self.held;
+        let in_user = &mut self.in_user;
         let partial = &mut self.partial;
         let mut entries = self.entries.iter_mut().skip(first);
         batch.submit(|mapped| {
@@ -303,57 +367,33 @@ impl Slots {
                 *held += usize::from(entry.page.occupy(handle).is_ok());
             }
             if let Some(handle) = mapped.user {
-                let _ = entry.user.occupy(handle);
+                *in_user += usize::from(entry.user.occupy(handle).is_ok());
             }
         });
         result
     }
 
-    /// Lets go of the grants in `range` for which `retire` says so, and of those that wait, as far
-    /// as that can be.
-    fn let_go(
-        &mut self,
-        pages: &UnpopulatedPages,
-        range: Range<usize>,
-        retire: impl Fn(usize) -> bool,
-    ) {
-        let mut start = range.start;
-        while start < range.end {
-            let end = range.end.min(start + UNMAP_BATCH);
-            self.let_go_batch(pages, start..end, &retire);
-            start = end;
-            if start < range.end {
-                task::yield_now();
-            }
-        }
-    }
-
-    /// As [`Slots::let_go`], of [`UNMAP_BATCH`] grants at most.
+    /// Takes grants out of user space's page table entries: those of the batch `range` for which
+    /// `retire` says so, and those that wait for it. Returns whether something of the batch waits.
     #[inline]
-    fn let_go_batch(
-        &mut self,
-        pages: &UnpopulatedPages,
-        range: Range<usize>,
-        retire: &impl Fn(usize) -> bool,
-    ) {
+    fn detach_batch(&mut self, range: Range<usize>, retire: &impl Fn(usize) -> bool) -> bool {
         let Some(entries) = self.entries.get_mut(range.clone()) else {
-            return;
-        };
-        let waited = if self.waiting == 0 {
-            0
-        } else {
-            entries.iter().filter(|entry| entry.waits()).count()
+            return false;
         };
         let mut batch = UnmapBatch::new();
-        let mut left = false;
-        let mut refused = 0;
-
+        let mut waiting = 0usize;
         for (at, entry) in entries.iter_mut().enumerate() {
             let index = range.start + at;
+            let waited = entry.waits();
             if retire(index) {
                 entry.user.retire();
                 entry.page.retire();
             }
+            if !entry.waits() {
+                continue;
+            }
+            waiting += 1;
+            self.waiting += usize::from(!waited);
             let Some(handle) = entry.user.begin() else {
                 continue;
             };
@@ -364,25 +404,59 @@ impl Slots {
             };
             if let Err(handle) = added {
                 entry.user.settle(Err(handle));
-                left = true;
             }
         }
-        // User space's page table entries go first: they may not outlive the page table, and as
-        // long as there is one somebody may get hold of the page.
+        let (in_user, refused) = (&mut self.in_user, &mut self.refused);
+        let total = &mut self.waiting;
         batch.submit_user(|at, answer| {
-            refused += usize::from(answer.is_err());
-            if let Some(entry) = entries.get_mut(at) {
-                entry.user.settle(answer);
+            *refused += usize::from(answer.is_err());
+            let Some(entry) = entries.get_mut(at) else {
+                return;
+            };
+            if entry.user.settle(answer) {
+                *in_user = in_user.saturating_sub(1);
+                // Where Xen had mapped only this half.
+                if !entry.waits() {
+                    waiting = waiting.saturating_sub(1);
+                    *total = total.saturating_sub(1);
+                }
             }
         });
+        if waiting != 0 {
+            self.note_waiting(range);
+        }
+        waiting != 0
+    }
 
+    /// Lets go of the grants in the batch `range` for which `retire` says so, and of those that wait,
+    /// as far as that can be. Returns whether something of the batch waits still.
+    #[inline]
+    fn let_go_batch(
+        &mut self,
+        pages: &UnpopulatedPages,
+        range: Range<usize>,
+        retire: &impl Fn(usize) -> bool,
+    ) -> bool {
+        // User space's page table entries go first: as long as there is one somebody may get hold of
+        // the page. Most of the time they are gone already.
+        if self.in_user != 0 {
+            self.detach_batch(range.clone(), retire);
+        }
+        let Some(entries) = self.entries.get_mut(range.clone()) else {
+            return false;
+        };
+        let mut batch = UnmapBatch::new();
+        let mut left = 0usize;
         for (at, entry) in entries.iter_mut().enumerate() {
-            if !entry.page.is_retiring() {
+            let index = range.start + at;
+            if retire(index) && entry.page.retire() {
+                self.waiting += 1;
+            }
+            if !entry.waits() {
                 continue;
             }
-            let index = range.start + at;
+            left += 1;
             if !entry.user.is_free() || pages.is_shared(index) {
-                left = true;
                 continue;
             }
             let (Some(target), Some(handle)) = (pages.target(index), entry.page.begin()) else {
@@ -390,32 +464,36 @@ impl Slots {
             };
             if let Err(handle) = batch.add(target.host_addr, target.page, at, handle) {
                 entry.page.settle(Err(handle));
-                left = true;
             }
         }
-        let held = &mut self.held;
+        let (held, refused) = (&mut self.held, &mut self.refused);
+        let total = &mut self.waiting;
         batch.submit_pages(|at, answer| {
-            refused += usize::from(answer.is_err());
-            if let Some(entry) = entries.get_mut(at) {
-                *held = held.saturating_sub(usize::from(entry.page.settle(answer)));
+            *refused += usize::from(answer.is_err());
+            let Some(entry) = entries.get_mut(at) else {
+                return;
+            };
+            if entry.page.settle(answer) {
+                left = left.saturating_sub(1);
+                *held = held.saturating_sub(1);
+                *total = total.saturating_sub(1);
             }
         });
-
-        // Most of the time nothing is left.
-        let waits = if left || refused != 0 {
-            entries.iter().filter(|entry| entry.waits()).count()
-        } else {
-            0
-        };
-        self.refused += refused;
-        self.waiting = (self.waiting + waits).saturating_sub(waited);
-        if waits != 0 {
-            self.retiring = if self.retiring.is_empty() {
-                range
-            } else {
-                self.retiring.start.min(range.start)..self.retiring.end.max(range.end)
-            };
+        if left != 0 {
+            self.note_waiting(range);
+        } else if self.waiting == 0 {
+            self.retiring = 0..0;
         }
+        left != 0
+    }
+
+    /// Takes note that something in `range` waits.
+    fn note_waiting(&mut self, range: Range<usize>) {
+        self.retiring = if self.retiring.is_empty() {
+            range
+        } else {
+            self.retiring.start.min(range.start)..self.retiring.end.max(range.end)
+        };
     }
 }
 
