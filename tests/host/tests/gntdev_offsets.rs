@@ -5,7 +5,9 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use xen_host_tests::gntdev_offsets::{Arena, Found, InsertError, Node, OffsetSpace, END};
 
 /// An arena with room for so many nodes.
@@ -178,4 +180,57 @@ fn many() {
         assert_eq!(space.remove(i), Some(i as u32));
     }
     assert_eq!(space.len(), 2);
+}
+
+/// An arena that counts how often a node is looked at.
+struct Counting(Vec<Node<u32>>, Rc<Cell<usize>>);
+
+impl Counting {
+    fn count(&self) {
+        self.1.set(self.1.get() + 1);
+    }
+}
+
+impl Arena<Node<u32>> for Counting {
+    fn get(&self, index: u32) -> Option<&Node<u32>> {
+        self.count();
+        self.0.get(index as usize)
+    }
+    fn get_mut(&mut self, index: u32) -> Option<&mut Node<u32>> {
+        self.count();
+        self.0.get_mut(index as usize)
+    }
+    fn push(&mut self, node: Node<u32>) -> Result<u32, Node<u32>> {
+        self.0.push(node);
+        Ok(self.0.len() as u32 - 1)
+    }
+}
+
+/// What it costs with `n` ranges to take one out and put one in, and to find one, at the most.
+fn cost(n: u64) -> (usize, usize) {
+    let looks = Rc::new(Cell::new(0));
+    let mut space = OffsetSpace::new(Counting(Vec::new(), looks.clone()));
+    for i in 0..n {
+        assert!(space.insert(3, i as u32).is_ok());
+    }
+    let (mut change, mut find) = (0, 0);
+    // A step that shares no factor with the number of ranges reaches all of them.
+    for i in 0..n {
+        let start = i * 7919 % n * 3;
+        looks.set(0);
+        assert!(space.find(start + 2).is_some());
+        find = find.max(looks.replace(0));
+        assert!(space.remove(start).is_some());
+        assert_eq!(space.insert(3, 0), Ok(start));
+        change = change.max(looks.get());
+    }
+    (change, find)
+}
+
+/// Sixteen times as many ranges cost four levels of the tree more, not sixteen times as much.
+#[test]
+fn cost_is_logarithmic() {
+    let (few, many) = (cost(500), cost(8000));
+    assert!(many.1 <= few.1 + 6, "find: {few:?} {many:?}");
+    assert!(many.0 * 2 <= few.0 * 3, "change: {few:?} {many:?}");
 }
