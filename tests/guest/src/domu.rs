@@ -70,7 +70,7 @@ impl Guest {
             &path,
             format!(
                 "name = \"{}\"\ntype = \"{kind}\"\nkernel = \"{KERNEL}\"\nramdisk = \"{INITRD}\"\n\
-                 extra = \"console=hvc0 quiet xen_rust.mode=domu{command}\"\nmemory = 128\nvcpus = 1\n\
+                 extra = \"console=hvc0 quiet xen_rust.mode=domu{command}\"\nmemory = 96\nvcpus = 1\n\
                  on_crash = \"destroy\"\n",
                 self.name
             ),
