@@ -109,6 +109,11 @@ fn operate(right: Authorised<'_>, list: &[bindings::xen_dm_op_buf]) -> isize {
     ret as isize
 }
 
+/// Operations on as much memory as the caller says, which Xen does a piece at a time:
+/// `XEN_DMOP_set_mem_type`, `XEN_DMOP_map_mem_type_to_ioreq_server`, `XEN_DMOP_relocate_memory`.
+/// (The others of that kind want more than one buffer.)
+const LENGTHY: [u32; 3] = [12, 15, 17];
+
 /// An operation to be done time and again, from whatever context.
 pub struct Prepared {
     domain: DomId,
@@ -118,11 +123,20 @@ pub struct Prepared {
 impl Prepared {
     /// Prepares the operation that the bytes of its only buffer describe, on the domain that
     /// `right` is for.
-    pub fn new(right: Authorised<'_>, operation: KVec<u8>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for an operation that takes Xen the longer the more memory it is about: it could
+    /// not be interrupted where it is done.
+    pub fn new(right: Authorised<'_>, operation: KVec<u8>) -> Result<Self> {
+        let number = operation.first_chunk().copied().map(u32::from_ne_bytes);
+        if number.is_some_and(|number| LENGTHY.contains(&number)) {
+            return Err(EINVAL);
+        }
+        Ok(Self {
             domain: right.domain(),
             operation,
-        }
+        })
     }
 
     /// Whose domain it is about.

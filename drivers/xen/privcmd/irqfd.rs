@@ -92,8 +92,8 @@ impl IrqFds {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for flags that do not exist, an operation beyond the limit of `DM_OP`, or what is
-    /// no eventfd; `EBADF` for no file; `EBUSY` when the eventfd is used already; `EFAULT`,
+    /// `EINVAL` for flags that do not exist, an operation beyond the limit of `DM_OP` or one that
+    /// may take long, or what is no eventfd; `EBADF` for no file; `EBUSY` when the eventfd is used already; `EFAULT`,
     /// `ENOMEM`. Taking back what was never there is no error.
     pub(crate) fn irqfd(&self, right: Authorised<'_>, request: &ioctl::IrqFd) -> Result {
         match request.flags {
@@ -112,7 +112,7 @@ impl IrqFds {
         let mut operation = KVec::with_capacity(size, GFP_KERNEL | __GFP_NOWARN)?;
         UserSlice::new(UserPtr::from_addr(address), size).read_all(&mut operation, GFP_KERNEL)?;
         let injection = Injection {
-            operation: Prepared::new(right, operation),
+            operation: Prepared::new(right, operation)?,
             failed: AtomicBool::new(false),
         };
 
