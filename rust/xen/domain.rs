@@ -62,10 +62,15 @@ pub fn is_locked_down() -> bool {
 ///
 /// # Errors
 ///
-/// `EINVAL` where the kernel has no ACPI for Xen, `EOPNOTSUPP` while no backend driver knows the
-/// devices, and what that driver says.
+/// `EINVAL` where ACPI has none, `EOPNOTSUPP` while no backend driver knows the devices, and what
+/// that driver says: `ENODEV` for a device that it does not have.
 pub fn pci_device_gsi(_right: Unrestricted<'_>, sbdf: u32) -> Result<u32> {
+    /// What the backend has for a device that ACPI knows no GSI of. It is no error number.
+    const NONE: i32 = -1;
+
     // SAFETY: Looks the device up.
-    let gsi = unsafe { bindings::xen_rust_gsi_from_sbdf(sbdf) };
-    u32::try_from(gsi).map_err(|_| Error::from_errno(gsi))
+    match unsafe { bindings::xen_rust_gsi_from_sbdf(sbdf) } {
+        NONE => Err(EINVAL),
+        gsi => u32::try_from(gsi).map_err(|_| Error::from_errno(gsi)),
+    }
 }
