@@ -17,6 +17,7 @@ pub mod fs;
 pub mod global;
 pub mod irq_lock;
 pub mod latch;
+pub mod lazy;
 pub mod misc;
 pub mod mm_lock;
 pub mod mmu_notifier;

@@ -6,7 +6,13 @@
 
 use crate::{
     bindings,
-    ext::errno::enosys,
+    ext::{
+        counters::{
+            Counter,
+            Counters, //
+        },
+        errno::enosys, //
+    },
     restriction::Unrestricted, //
 };
 use kernel::prelude::*;
@@ -39,7 +45,17 @@ pub(crate) fn preemptible<R>(call: impl FnOnce() -> R) -> R {
     call()
 }
 
-/// Makes hypercall number `op` on behalf of an unrestricted caller, and returns what Xen returns.
+crate::user_structs! {
+    /// A hypercall as `struct privcmd_hypercall` has it: its number, and its arguments.
+    pub struct Request {
+        /// Its number.
+        pub op: u64,
+        args: [u64; 5],
+    }
+}
+
+/// Makes a hypercall on behalf of an unrestricted caller, counts it as `what`, and returns what Xen
+/// returns.
 ///
 /// Negative results are error numbers of Xen, which are Linux's. Addresses among the arguments are
 /// the calling process's own: Xen reads and writes its memory with that process's rights.
@@ -50,12 +66,22 @@ pub(crate) fn preemptible<R>(call: impl FnOnce() -> R) -> R {
 ///
 /// `ENOSYS` for a number of more than 32 bits; to others that no hypercall has Xen says the same.
 #[inline]
-pub fn call(_right: Unrestricted<'_>, op: u64, args: [usize; 5]) -> Result<isize> {
-    let op = u32::try_from(op).map_err(|_| enosys())?;
-    let [a1, a2, a3, a4, a5] = args;
+pub fn call<C: Counter>(
+    _right: Unrestricted<'_>,
+    request: &Request,
+    counters: &Counters<C>,
+    what: C,
+) -> Result<isize> {
+    if request.op > u64::from(u32::MAX) {
+        return Err(enosys());
+    }
+    let count = counters.counter(what);
 
     // SAFETY: The caller proved by the token that it may make any hypercall; what the hypercall
     // does to the domain is then its own decision, as documented for the device. Xen refuses
-    // numbers beyond its table.
-    Ok(unsafe { bindings::xen_rust_privcmd_call(op, a1, a2, a3, a4, a5) } as isize)
+    // numbers beyond its table. The request has as many numbers as are read.
+    let ret = unsafe {
+        bindings::xen_rust_privcmd_call(core::ptr::from_ref(request).cast(), count.slot())
+    };
+    Ok(ret as isize)
 }

@@ -21,14 +21,10 @@ use crate::{
 use kernel::{
     fs::File,
     mm::virt::VmaNew,
-    new_mutex,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    sync::{
-        Arc,
-        Mutex, //
-    },
+    sync::Arc,
     transmute::{
         AsBytes,
         FromBytes, //
@@ -47,6 +43,7 @@ use xen::{
             FileOperations,
             OpenFile, //
         },
+        lazy::Lazy,
         vma, //
     },
     foreign::{
@@ -63,17 +60,31 @@ use xen::{
     },
 };
 
-/// What belongs to an open file.
-#[pin_data]
+/// What belongs to an open file. There are many that never map anything.
 pub(crate) struct PrivcmdFile {
     restriction: Restriction,
-    /// What its ranges hold, from the first one on.
-    #[pin]
-    ledger: Mutex<Option<Arc<Ledger>>>,
+    more: Lazy<More>,
+}
+
+/// What belongs to a file that has had ranges or eventfds.
+#[pin_data]
+struct More {
+    /// What its ranges hold.
+    ledger: Arc<Ledger>,
     #[pin]
     irqfds: IrqFds,
     #[pin]
     ioeventfds: IoEventFds,
+}
+
+impl More {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            ledger: Ledger::new()?,
+            irqfds <- IrqFds::new(),
+            ioeventfds <- IoEventFds::new(),
+        })
+    }
 }
 
 /// The argument of a command, in the caller's memory.
@@ -120,22 +131,16 @@ impl PrivcmdFile {
         self.restriction.unrestricted().map_err(denied)
     }
 
-    fn ledger(&self) -> Result<Arc<Ledger>> {
-        let mut ledger = self.ledger.lock();
-        if let Some(ledger) = &*ledger {
-            return Ok(ledger.clone());
-        }
-        let new = Ledger::new()?;
-        *ledger = Some(new.clone());
-        Ok(new)
+    /// Sleeps.
+    fn more(&self) -> Result<Pin<&More>> {
+        self.more.get_or_init(More::new())
     }
 
     #[inline]
     fn hypercall(&self, argument: Argument) -> Result<isize> {
         let right = self.unrestricted()?;
-        let request: ioctl::Hypercall = argument.read()?;
-        CALLS.inc(Call::hypercall(request.op));
-        let ret = hypercall::call(right, request.op, request.arg.map(|arg| arg as usize))?;
+        let request: hypercall::Request = argument.read()?;
+        let ret = hypercall::call(right, &request, &CALLS, Call::hypercall(request.op))?;
         if ret < 0 {
             CALLS.inc(Call::HypercallFailed);
         }
@@ -196,14 +201,14 @@ impl PrivcmdFile {
             ioctl::IRQFD => {
                 CALLS.inc(Call::IrqFd);
                 let request: ioctl::IrqFd = argument.read()?;
-                self.irqfds
-                    .irqfd(self.authorise(request.domain())?, &request)?;
+                let right = self.authorise(request.domain())?;
+                self.more()?.irqfds.irqfd(right, &request)?;
             }
             ioctl::IOEVENTFD => {
                 CALLS.inc(Call::IoEventFd);
                 let request: ioctl::IoEventFd = argument.read()?;
-                self.ioeventfds
-                    .ioeventfd(self.authorise(request.domain())?, &request)?;
+                let right = self.authorise(request.domain())?;
+                self.more()?.ioeventfds.ioeventfd(right, &request)?;
             }
             ioctl::PCIDEV_GET_GSI => self.pcidev_get_gsi(argument)?,
             _ => return Err(ENOTTY),
@@ -214,24 +219,19 @@ impl PrivcmdFile {
 
 #[vtable]
 impl FileOperations for PrivcmdFile {
-    type Data = Pin<KBox<Self>>;
+    type Data = KBox<Self>;
 
-    fn open(_file: &OpenFile<'_>) -> Result<Pin<KBox<Self>>> {
+    fn open(_file: &OpenFile<'_>) -> Result<KBox<Self>> {
         CALLS.inc(Call::Open);
-        let restriction = target::restriction()?;
-        KBox::pin_init(
-            pin_init!(Self {
-                restriction,
-                ledger <- new_mutex!(None),
-                irqfds <- IrqFds::new(),
-                ioeventfds <- IoEventFds::new(),
-            }),
-            GFP_KERNEL,
-        )
+        let file = Self {
+            restriction: target::restriction()?,
+            more: Lazy::new(),
+        };
+        Ok(KBox::new(file, GFP_KERNEL)?)
     }
 
     #[inline]
-    fn ioctl(this: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(this: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         let argument = Argument(arg);
         let result = if cmd == ioctl::HYPERCALL {
             this.hypercall(argument)
@@ -244,29 +244,32 @@ impl FileOperations for PrivcmdFile {
         result
     }
 
-    fn mmap(this: Pin<&Self>, _file: &File, vma: &VmaNew) -> Result {
-        ForeignRange::install(vma, this.ledger()?)
+    fn mmap(this: &Self, _file: &File, vma: &VmaNew) -> Result {
+        ForeignRange::install(vma, this.more()?.ledger.clone())
     }
 
-    fn may_place(_this: Pin<&Self>, page_offset: usize) -> Result {
+    fn may_place(_this: &Self, page_offset: usize) -> Result {
         if vma::refuses_move(page_offset) {
             return Err(EINVAL);
         }
         Ok(())
     }
 
-    fn show_fdinfo(this: Pin<&Self>, m: &SeqFile) {
+    fn show_fdinfo(this: &Self, m: &SeqFile) {
         match this.restriction.domain() {
             Some(domain) => seq_print!(m, "restricted-to:\t{}\n", domain.raw()),
             None => seq_print!(m, "restricted-to:\tnone\n"),
         }
-        seq_print!(m, "irqfds:\t{}\n", this.irqfds.len());
-        seq_print!(m, "ioeventfds:\t{}\n", this.ioeventfds.len());
-        let Some(ledger) = this.ledger.lock().clone() else {
-            seq_print!(m, "ranges:\t0\n");
+        let more = this.more.get();
+        let more = more.as_deref();
+        seq_print!(m, "irqfds:\t{}\n", more.map_or(0, |more| more.irqfds.len()));
+        let ioeventfds = more.map_or(0, |more| more.ioeventfds.len());
+        seq_print!(m, "ioeventfds:\t{}\n", ioeventfds);
+        let ranges = more.map_or(0, |more| more.ledger.ranges());
+        seq_print!(m, "ranges:\t{}\n", ranges);
+        let Some(More { ledger, .. }) = more else {
             return;
         };
-        seq_print!(m, "ranges:\t{}\n", ledger.ranges());
         ledger.each(|domain, frames| {
             seq_print!(m, "frames:\t{} of domain {}\n", frames, domain.raw());
         });

@@ -8,6 +8,7 @@
 use core::mem::size_of;
 use xen::{
     domid::DomId,
+    hypercall,
     user_structs, //
 };
 
@@ -20,7 +21,7 @@ const fn iow(nr: u32, size: usize) -> u32 {
     (1 << 30) | ioc(nr, size)
 }
 
-pub(crate) const HYPERCALL: u32 = ioc(0, size_of::<Hypercall>());
+pub(crate) const HYPERCALL: u32 = ioc(0, size_of::<hypercall::Request>());
 pub(crate) const MMAP: u32 = ioc(2, size_of::<Mmap>());
 pub(crate) const MMAPBATCH: u32 = ioc(3, size_of::<MmapBatch>());
 pub(crate) const MMAPBATCH_V2: u32 = ioc(4, size_of::<MmapBatchV2>());
@@ -44,11 +45,6 @@ const _: () = assert!(IOEVENTFD == 0x4030_5009);
 const _: () = assert!(PCIDEV_GET_GSI == 0x0008_500a);
 
 user_structs! {
-    pub(crate) struct Hypercall {
-        pub(crate) op: u64,
-        pub(crate) arg: [u64; 5],
-    }
-
     pub(crate) struct Mmap {
         pub(crate) num: i32,
         dom: u16,

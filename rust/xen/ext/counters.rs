@@ -53,6 +53,24 @@ pub struct Counters<C> {
     _names: PhantomData<C>,
 }
 
+/// One counter of a set.
+///
+/// # Invariants
+///
+/// `slot` is the per-CPU address of a `u64`.
+pub(crate) struct OneCounter<'a> {
+    slot: *mut u64,
+    _set: PhantomData<&'a ()>,
+}
+
+impl OneCounter<'_> {
+    /// The per-CPU address.
+    #[inline]
+    pub(crate) fn slot(&self) -> *mut u64 {
+        self.slot
+    }
+}
+
 // SAFETY: The per-CPU helpers may be called from any context.
 unsafe impl<C> Send for Counters<C> {}
 // SAFETY: As above.
@@ -84,6 +102,19 @@ impl<C: Counter> Counters<C> {
         if index < C::NAMES.len() {
             // SAFETY: By the type invariant there is such a slot.
             unsafe { bindings::xen_rust_percpu_inc(self.first.wrapping_add(index)) };
+        }
+    }
+
+    /// The counter of `what`, for a wrapper in C that counts on the way to something else.
+    #[inline]
+    pub(crate) fn counter(&self, what: C) -> OneCounter<'_> {
+        let index = what.index();
+        // Never: an index that has no name. It would be counted as the first.
+        let index = if index < C::NAMES.len() { index } else { 0 };
+        // INVARIANT: By the type invariant there is such a slot.
+        OneCounter {
+            slot: self.first.wrapping_add(index),
+            _set: PhantomData,
         }
     }
 

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <linux/percpu.h>
 #include <asm/xen/hypercall.h>
 #include <xen/interface/hvm/dm_op.h>
 #include <xen/xen-ops.h>
 
-long xen_rust_privcmd_call(unsigned int op, unsigned long a1, unsigned long a2,
-			   unsigned long a3, unsigned long a4, unsigned long a5)
+/* @call has the number and its five arguments. Counts it in @count, which is per CPU. */
+long xen_rust_privcmd_call(const u64 *call, u64 *count)
 {
 	long ret;
 
+	this_cpu_inc(*(u64 __percpu *)(uintptr_t)count);
 	xen_preemptible_hcall_begin();
-	ret = privcmd_call(op, a1, a2, a3, a4, a5);
+	ret = privcmd_call(call[0], call[1], call[2], call[3], call[4], call[5]);
 	xen_preemptible_hcall_end();
 	return ret;
 }

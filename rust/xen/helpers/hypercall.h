@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <linux/types.h>
 
-long xen_rust_privcmd_call(unsigned int op, unsigned long a1, unsigned long a2,
-			   unsigned long a3, unsigned long a4, unsigned long a5);
+long xen_rust_privcmd_call(const u64 *call, u64 *count);
 void xen_rust_preemptible_begin(void);
 void xen_rust_preemptible_end(void);
 int xen_rust_memory_op(unsigned int cmd, void *arg);
