@@ -23,8 +23,11 @@ const ALARMS: &[&str] = &[
     "refcount_t:",
     "UBSAN:",
     "KASAN:",
+    "ODEBUG:",
     "self-detected stall",
     "detected stalls on CPUs",
+    "suspicious RCU usage",
+    "new suspected memory leaks",
     "unreferenced object",
 ];
 
@@ -35,7 +38,16 @@ const EXCUSE: &str = "unchecked MSR access error";
 const CALL_TRACE: &str = "Call Trace:";
 
 /// Those that other programs say, too: they count at the start of a kernel's message.
-const KERNEL_ALARMS: &[&str] = &["WARNING:", "INFO: task ", "INFO: rcu"];
+const KERNEL_ALARMS: &[&str] = &[
+    "WARNING:",
+    // Of the allocator, which goes on with a cache.
+    "BUG ",
+    "INFO: task ",
+    "INFO: rcu",
+    "INFO: trying to register non-static key",
+    "pagealloc: ",
+    "kmemleak: Kernel memory leak detector disabled",
+];
 
 /// How many lines before and after an alarm are shown.
 const BEFORE: usize = 5;
@@ -97,7 +109,12 @@ impl Console {
         let mut problems = Vec::new();
         problems.extend(stopped);
         if let Some(first) = self.alarms.first() {
-            problems.push(format!("the console shows: {}", self.lines[*first].trim()));
+            let more = match self.alarms.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more such lines)"),
+            };
+            let line = self.lines[*first].trim();
+            problems.push(format!("the console shows: {line}{more}"));
         }
         let (read, failures) = self.ktap.finish();
         let counts = match self.verdicts.as_slice() {
@@ -225,6 +242,17 @@ mod tests {
             "[   62.1] INFO: task xl:12 blocked for more than 10 seconds.",
             "[  6.5] rcu: INFO: rcu_sched self-detected stall on CPU",
             "pv| [    1.5] WARNING: CPU: 0 PID: 1 at x",
+            "[   62.1] BUG: KASAN: slab-use-after-free in f+0x1/0x2",
+            "[   62.1] BUG: KFENCE: out-of-bounds read in f+0x1/0x2",
+            "[   62.1] UBSAN: array-index-out-of-bounds in drivers/xen/x.c:1:2",
+            "[   62.1] WARNING: possible circular locking dependency detected",
+            "[   62.1] [ BUG: Invalid wait context ]",
+            "[   62.1] BUG: sleeping function called from invalid context at x.c:1",
+            "[   62.1] BUG kmalloc-64 (Tainted: G           O       ): Poison overwritten",
+            "[   62.1] ODEBUG: free active (active state 0) object: 0 object type: work_struct",
+            "[   62.1] INFO: trying to register non-static key.",
+            "[   62.1] kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "    # no_leak: unreferenced object 0xffff888003a0c2a0 (size 32):",
         ] {
             let verdict = judge(&["before", alarm, "after", GOOD], None);
             assert_eq!(verdict.problems.len(), 1, "{alarm}");
@@ -239,6 +267,8 @@ mod tests {
             "xl: WARNING: something an administrator may read",
             "[    1.0] Spectre V2 : WARNING mentioned elsewhere",
             "[    1.0] ACPI: DEBUG on",
+            "[    1.0] kmemleak: Kernel memory leak detector initialized (mem pool available: 1)",
+            "[    1.0] kasan: KernelAddressSanitizer initialized (generic)",
             "ok 3 warns_without_WARNING",
         ] {
             assert!(!is_alarm(line), "{line}");

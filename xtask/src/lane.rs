@@ -99,7 +99,7 @@ impl Lane {
     pub fn slowness(self) -> u32 {
         match self {
             Lane::Stock | Lane::Kunit => 1,
-            Lane::Sanitize | Lane::SanitizePv => 3,
+            Lane::Sanitize | Lane::SanitizePv => 5,
         }
     }
 

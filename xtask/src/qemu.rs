@@ -241,6 +241,9 @@ impl Boot<'_> {
         if self.long {
             dom0_line.push_str(" xen_rust.long=1");
         }
+        if self.lane.slowness() != 1 {
+            dom0_line.push_str(&format!(" xen_rust.slowness={}", self.lane.slowness()));
+        }
         if let Some(filter) = self.filter {
             if filter.contains(char::is_whitespace) {
                 bail!("a filter is one word: {filter:?}");

@@ -56,6 +56,13 @@ pub fn long() -> bool {
     Words::read().get("long") == Some("1")
 }
 
+/// How many times longer everything takes on this kernel than on another (`xen_rust.slowness=N`).
+pub fn slowness() -> u32 {
+    let words = Words::read();
+    let slowness = words.get("slowness").and_then(|n| n.parse().ok());
+    slowness.unwrap_or(1)
+}
+
 /// What this domain is to Xen, if it runs on Xen at all.
 pub fn kind() -> Option<Kind> {
     match fs::read_to_string("/sys/hypervisor/guest_type")

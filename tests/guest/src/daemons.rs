@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::{drivers, resources, sys};
+use crate::{boot, drivers, resources, sys};
 
 /// Where Debian keeps the tools of the Xen version that is installed.
 pub fn tool(name: &str) -> String {
@@ -58,7 +58,7 @@ pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
     };
     let mut before = uses();
     let mut same = 0;
-    let settled = sys::eventually(Duration::from_secs(20), || {
+    let settled = sys::eventually(Duration::from_secs(20) * boot::slowness(), || {
         std::thread::sleep(Duration::from_millis(50));
         let now = uses();
         same = if running() && now == before {

@@ -11,6 +11,7 @@
 //! | `mode=shell` | set up as for `run`, then a shell |
 //! | `mode=domu` | be a guest: run `cmd=` (commas stand for spaces), or be the tests' other side |
 //! | `drivers=rust`, `drivers=c` | whose drivers |
+//! | `slowness=N` | the kernel is so slow that everything takes N times as long |
 //! | `long=1` | tests take minutes where that shows more |
 //! | `filter=PATTERN` | only these tests: `suite.test` or `test`, with `*`; several with commas |
 //!

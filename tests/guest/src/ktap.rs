@@ -420,10 +420,11 @@ fn in_child(test: &Test) -> Outcome {
         Err(error) => return Outcome::Failed(format!("fork: {error}")),
     };
     child.lead_group();
-    let (pid, exit) = (child.pid(), child.wait_for(test.timeout));
+    let timeout = test.timeout * crate::boot::slowness();
+    let (pid, exit) = (child.pid(), child.wait_for(timeout));
     let Some(exit) = exit else {
         let stack = std::fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default();
-        let mut message = format!("still running after {} s\n{stack}", test.timeout.as_secs());
+        let mut message = format!("still running after {} s\n{stack}", timeout.as_secs());
         child.kill_group(libc::SIGKILL);
         if child.wait_for(Duration::from_secs(10)).is_none() {
             message.push_str("and cannot be killed");

@@ -27,6 +27,7 @@ pub mod daemons;
 pub mod device;
 pub mod domu;
 pub mod drivers;
+pub mod health;
 pub mod init;
 pub mod ktap;
 pub mod resources;

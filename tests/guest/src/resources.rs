@@ -12,9 +12,10 @@ use crate::sys::{self, Errno};
 use crate::xen::Xen;
 
 /// What the kernel prints when something is wrong, whichever configuration it has.
-const REPORTS: [&str; 24] = [
+const REPORTS: [&str; 27] = [
     "WARNING:",
     "BUG:",
+    "BUG kmalloc",
     "kernel BUG",
     "Oops",
     "Kernel panic",
@@ -36,6 +37,8 @@ const REPORTS: [&str; 24] = [
     "rcu_preempt detected stalls",
     "KASAN:",
     "UBSAN:",
+    "ODEBUG:",
+    "trying to register non-static key",
     "nobody cared",
 ];
 
@@ -216,7 +219,7 @@ impl Watch {
     /// Compares with what the system holds after the test; gives what is wrong.
     pub fn after(&mut self) -> Vec<String> {
         let mut excess = Vec::new();
-        sys::eventually(PATIENCE, || {
+        sys::eventually(PATIENCE * crate::boot::slowness(), || {
             excess = Holdings::now().excess(&self.before);
             excess.is_empty()
         });

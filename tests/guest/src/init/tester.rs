@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `mode=test`: every suite, and what KUnit found.
+//! `mode=test`: every suite, what KUnit found, and how the kernel is after all of it.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::boot::{self, Drivers, Words};
+use crate::health::Health;
 use crate::ktap::{line, Counts, Reader};
 use crate::{daemons, drivers, suite, sys};
 
@@ -23,7 +25,8 @@ pub fn run(words: &Words) -> Counts {
         kind_name(),
         sys::kernel_release()
     ));
-    line(format_args!("1..{}", 2 + suite::ALL.len()));
+    line(format_args!("1..{}", 3 + suite::ALL.len()));
+    let health = Health::now();
     let mut report = Report::default();
     report.entry("setup", set_up(drivers));
     report.entry("kunit", kunit());
@@ -31,6 +34,7 @@ pub fn run(words: &Words) -> Counts {
         let counted = run_suite(suite.name, words.get("filter"));
         report.entry(suite.name, counted);
     }
+    report.entry("kernel", all("kernel", &health.check()));
     report.total
 }
 
@@ -97,14 +101,21 @@ fn set_up(drivers: Drivers) -> Counts {
         sys::mount("none", "/proc/xen", "xenfs").map_err(|e| e.to_string()),
     ));
     steps.push(("start_daemons".into(), daemons::start(|_| {})));
-    let mut nested = Nested::begin("setup");
+    all("setup", &steps)
+}
+
+/// Prints the results of steps that have been made.
+fn all<T: Display>(name: &str, steps: &[(T, Result<(), String>)]) -> Counts {
+    let mut nested = Nested::begin(name);
     nested.line(&format!("1..{}", steps.len()));
-    for (i, (name, result)) in steps.iter().enumerate() {
+    for (i, (step, result)) in steps.iter().enumerate() {
         match result {
-            Ok(()) => nested.line(&format!("ok {} {name}", i + 1)),
+            Ok(()) => nested.line(&format!("ok {} {step}", i + 1)),
             Err(error) => {
-                nested.line(&format!("# {name}: {error}"));
-                nested.line(&format!("not ok {} {name}", i + 1));
+                error
+                    .lines()
+                    .for_each(|l| nested.line(&format!("# {step}: {l}")));
+                nested.line(&format!("not ok {} {step}", i + 1));
             }
         }
     }
