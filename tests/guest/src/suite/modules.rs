@@ -8,7 +8,7 @@ use super::SOON;
 use crate::boot::{Drivers, Words};
 use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
 use crate::drivers::{self, Module, MODULES};
-use crate::ktap::{check, equal, fail, skip, OrFail, Suite, Test, TestResult};
+use crate::ktap::{check, equal, fail, line, skip, OrFail, Suite, Test, TestResult};
 use crate::resources::free_memory;
 use crate::sys::{self, Errno};
 use crate::xen::XEN_VERSION;
@@ -21,9 +21,12 @@ pub const SUITE: Suite = Suite {
         Test::new("whose", whose),
         Test::new("loaded_twice", loaded_twice),
         Test::new("in_use", in_use).unwatched(),
+        Test::new("reload_balloon", reload_balloon)
+            .unwatched()
+            .seconds(3600),
         Test::new("daemons_let_go", daemons_let_go).unwatched(),
         Test::new("unload", unload).unwatched(),
-        Test::new("reload", reload).unwatched(),
+        Test::new("reload", reload).unwatched().seconds(7200),
         Test::new("in_use_by_a_range", in_use_by_a_range).unwatched(),
         Test::new("autoload", autoload).unwatched(),
         Test::new("mixed_with_c", mixed_with_c).unwatched(),
@@ -115,10 +118,14 @@ fn in_use() -> TestResult {
     Ok(())
 }
 
+/// While there is a xenstored: the balloon takes leave of it.
+fn unload_balloon() -> TestResult {
+    let loaded = MODULES.iter().find(|m| m.name == BALLOON && m.is_loaded());
+    Ok(loaded.map_or(Ok(()), |m| sys::unload_module(&m.kernel_name()))?)
+}
+
 fn daemons_let_go() -> TestResult {
-    for balloon in of_here().filter(|m| m.name == BALLOON) {
-        sys::unload_module(&balloon.kernel_name())?;
-    }
+    unload_balloon()?;
     check(daemons::stop(), "the daemons do not end")?;
     for module in of_here().filter(|m| !["xenfs", "xen-privcmd", BALLOON].contains(&m.name)) {
         let unused = || crate::resources::module_uses(&module.kernel_name()) == Some(0);
@@ -167,27 +174,73 @@ fn unload() -> TestResult {
     Ok(())
 }
 
-fn reload() -> TestResult {
-    let rounds = |n: usize| -> TestResult {
-        for _ in 0..n {
-            unload_all()?;
-            load_all(drivers_here())?;
-            // Each does a little, so that what it sets up on demand is there to be taken down.
-            // SAFETY: XENVER_version takes no address.
-            unsafe { Privcmd::open()?.hypercall(XEN_VERSION, [0; 5]) }?;
-            let events = Evtchn::open_nonblocking()?;
-            let (near, far) = events.loopback()?;
-            events.notify(near)?;
-            equal(events.next(SOON)?, far, "the port that is pending")?;
-            let _ = Gntdev::open()?.map(0, &[8]);
-        }
-        Ok(())
-    };
-    rounds(3)?;
+/// How often modules come and go.
+fn lifecycles() -> usize {
+    if boot::long() {
+        1000
+    } else {
+        5
+    }
+}
+
+/// Makes rounds, and compares the memory that is free after the first few with that after the last.
+fn rounds(what: &str, mut round: impl FnMut() -> TestResult) -> TestResult {
+    for _ in 0..2 {
+        round()?;
+    }
     let before = free_memory();
-    rounds(10)?;
+    for n in 1..=lifecycles() {
+        round()?;
+        if n % 100 == 0 {
+            line(format_args!("# {what}: {n} rounds"));
+        }
+    }
     let lost = before.saturating_sub(free_memory());
     check(lost < 4096, format_args!("{lost} KiB are gone"))
+}
+
+/// Each does a little, so that what it sets up on demand is there to be taken down.
+fn use_all() -> TestResult {
+    // SAFETY: XENVER_version takes no address.
+    unsafe { Privcmd::open()?.hypercall(XEN_VERSION, [0; 5]) }?;
+    drop((
+        Privcmd::open()?.reserve(4)?,
+        HypercallBuffer::open()?.pages(1)?,
+    ));
+    let events = Evtchn::open_nonblocking()?;
+    let (near, far) = events.loopback()?;
+    events.notify(near)?;
+    equal(events.next(SOON)?, far, "the port that is pending")?;
+    let _ = Gntdev::open()?.map(0, &[8]);
+    sys::mount("none", "/proc/xen", "xenfs")?;
+    equal(
+        fs::read_to_string("/proc/xen/capabilities")?.as_str(),
+        "control_d\n",
+        "capabilities",
+    )
+}
+
+fn reload() -> TestResult {
+    rounds("reload", || {
+        unload_all()?;
+        load_all(drivers_here())?;
+        use_all()
+    })?;
+    Ok(sys::unmount("/proc/xen")?)
+}
+
+/// Apart from the others, as it talks to xenstored when it is loaded.
+fn reload_balloon() -> TestResult {
+    let Some(balloon) = of_here().find(|m| m.name == BALLOON) else {
+        return skip("there is none to load");
+    };
+    let target = "/sys/devices/system/xen_memory/xen_memory0/target_kb";
+    rounds("reload_balloon", || {
+        sys::unload_module(&balloon.kernel_name())?;
+        load(balloon, drivers_here())?;
+        let kb = fs::read_to_string(target)?;
+        Ok(fs::write(target, kb.trim())?)
+    })
 }
 
 fn in_use_by_a_range() -> TestResult {
