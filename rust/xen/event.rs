@@ -87,11 +87,10 @@ unsafe fn event_channel_op<T>(command: u32, argument: &mut T) -> Result {
 /// A port that is not bound to another end sends into the void. Does not sleep.
 #[inline]
 pub fn notify(port: Port) {
-    let mut send = bindings::evtchn_send { port: port.0 };
     // As in C nobody learns of a channel that is gone: its other end is, too.
     //
-    // SAFETY: The structure is the command's.
-    let _ = unsafe { event_channel_op(bindings::EVTCHNOP_send, &mut send) };
+    // SAFETY: Any number may be sent to.
+    unsafe { bindings::xen_rust_notify(port.0) };
 }
 
 /// Whether the kernel has an interrupt for `port`, be it for itself or for a [`BoundPort`].

@@ -22,5 +22,6 @@
 #include "helpers/symbols.c"
 #include "helpers/sysfs.c"
 #include "helpers/task.c"
+#include "helpers/transfer.c"
 #include "helpers/wait.c"
 #include "helpers/work.c"

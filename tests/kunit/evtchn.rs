@@ -26,7 +26,7 @@ mod ring_tests {
 
     impl Ports {
         fn new() -> Self {
-            Self([Node::new(), Node::new(), Node::new(), Node::new()])
+            Self([Node::new(10), Node::new(11), Node::new(12), Node::new(13)])
         }
 
         fn post(&self, inbox: &Inbox, index: u32) -> Option<Posted> {
@@ -40,20 +40,43 @@ mod ring_tests {
         }
     }
 
+    /// Takes up to as many as there are places: their names, and zeroes.
+    fn take<const N: usize>(fifo: &mut Fifo, inbox: &Inbox, ports: &Ports) -> [u32; N] {
+        let (mut names, mut indices) = ([0; N], [0; N]);
+        fifo.take(inbox, ports, &mut names, &mut indices);
+        names
+    }
+
     #[test]
     fn oldest_comes_first() {
         let (ports, inbox, mut fifo) = (Ports::new(), Inbox::new(), Fifo::new());
         assert!(ports.post(&inbox, 2) == Some(Posted::First));
         assert!(ports.post(&inbox, 0) == Some(Posted::Behind));
-        fifo.collect(&inbox, &ports);
+        assert!(take::<4>(&mut fifo, &inbox, &ports) == [12, 10, 0, 0]);
+        assert!(!inbox.is_pending());
+        assert!(ports.post(&inbox, 1) == Some(Posted::First));
+        assert!(ports.post(&inbox, 3) == Some(Posted::Behind));
+        assert!(ports.post(&inbox, 0) == Some(Posted::Behind));
+        assert!(take::<1>(&mut fifo, &inbox, &ports) == [11]);
+        assert!(ports.post(&inbox, 2) == Some(Posted::First));
+        assert!(take::<2>(&mut fifo, &inbox, &ports) == [13, 10]);
+        assert!(inbox.is_pending());
+        assert!(take::<2>(&mut fifo, &inbox, &ports) == [12, 0]);
+        assert!(!inbox.is_pending());
+    }
+
+    #[test]
+    fn put_back_comes_again() {
+        let (ports, inbox, mut fifo) = (Ports::new(), Inbox::new(), Fifo::new());
+        ports.post(&inbox, 1);
+        ports.post(&inbox, 2);
+        assert!(take::<4>(&mut fifo, &inbox, &ports) == [11, 12, 0, 0]);
         assert!(ports.post(&inbox, 3) == Some(Posted::First));
-        fifo.collect(&inbox, &ports);
-        assert!(fifo.iter(&ports).eq([2, 0, 3]));
-        assert!(fifo.len() == 3);
-        assert!(fifo.pop(&ports) == Some(2));
-        assert!(fifo.pop(&ports) == Some(0));
-        assert!(fifo.pop(&ports) == Some(3));
-        assert!(fifo.pop(&ports).is_none());
+        assert!(ports.post(&inbox, 2) == Some(Posted::Behind));
+        fifo.put_back(&inbox, &ports, &[1, 2]);
+        assert!(ports.post(&inbox, 1) == Some(Posted::Already));
+        assert!(take::<4>(&mut fifo, &inbox, &ports) == [11, 13, 12, 0]);
+        assert!(fifo.is_empty() && !inbox.is_pending());
     }
 
     #[test]
@@ -63,9 +86,9 @@ mod ring_tests {
         assert!(ports.post(&inbox, 1) == Some(Posted::Already));
         fifo.collect(&inbox, &ports);
         assert!(ports.post(&inbox, 1) == Some(Posted::Already));
-        assert!(inbox.is_empty());
-        assert!(fifo.pop(&ports) == Some(1));
-        assert!(fifo.is_empty());
+        assert!(fifo.len() == 1);
+        assert!(fifo.pop(&inbox, &ports) == Some(1));
+        assert!(fifo.is_empty() && !inbox.is_pending());
         assert!(ports.post(&inbox, 1) == Some(Posted::First));
     }
 
@@ -75,15 +98,12 @@ mod ring_tests {
         for index in 0..4 {
             ports.post(&inbox, index);
         }
-        fifo.collect(&inbox, &ports);
-        assert!(fifo.remove(3, &ports));
-        assert!(fifo.remove(1, &ports));
-        assert!(!fifo.remove(1, &ports));
-        assert!(fifo.remove(0, &ports));
-        assert!(fifo.iter(&ports).eq([2]));
+        assert!(fifo.remove(3, &inbox, &ports));
+        assert!(fifo.remove(1, &inbox, &ports));
+        assert!(!fifo.remove(1, &inbox, &ports));
+        assert!(fifo.remove(0, &inbox, &ports));
         ports.post(&inbox, 1);
-        fifo.collect(&inbox, &ports);
-        assert!(fifo.iter(&ports).eq([2, 1]));
+        assert!(take::<4>(&mut fifo, &inbox, &ports) == [12, 11, 0, 0]);
     }
 }
 

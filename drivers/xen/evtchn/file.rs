@@ -31,16 +31,15 @@ use super::{
     Call,
     CALLS, //
 };
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering, //
+use core::{
+    mem::MaybeUninit,
+    sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    },
 };
 use kernel::{
     fs::File,
-    iov::{
-        IovIterDest,
-        IovIterSource, //
-    },
     new_spinlock,
     page::PAGE_SIZE,
     prelude::*,
@@ -72,11 +71,11 @@ use xen::{
             PollEvents, //
         },
         task,
-        wait::{
-            copy_without_faults,
-            fault_in,
-            WaitQueue, //
+        transfer::{
+            Destination,
+            Source, //
         },
+        wait::WaitQueue,
     },
     new_wait_queue,
     restriction::{
@@ -88,7 +87,7 @@ use xen::{
 /// Bytes of a port, as read and written.
 const PORT_LEN: usize = size_of::<u32>();
 
-/// How many ports are moved at once, by way of the stack and under one hold of the lock.
+/// How many ports are unmasked at once, by way of the stack and under one hold of the lock.
 const CHUNK: usize = 64;
 
 /// The state of an open file.
@@ -96,8 +95,8 @@ const CHUNK: usize = 64;
 pub(crate) struct EventFile {
     ports: Arc<Ports>,
     restriction: Restriction,
-    /// The file's number, which it gets with its first port.
-    id: SetOnce<FileId>,
+    /// The file's number, which it gets with its first port, and 0 before.
+    id: AtomicU32,
     /// What the file's interrupts are called, likewise.
     name: SetOnce<Arc<Name>>,
     /// Where interrupts leave ports that have an event.
@@ -119,7 +118,7 @@ impl EventFile {
             pin_init!(Self {
                 ports,
                 restriction: Restriction::none(),
-                id: SetOnce::new(),
+                id: AtomicU32::new(0),
                 name: SetOnce::new(),
                 inbox: Inbox::new(),
                 sleepers: AtomicU32::new(0),
@@ -134,7 +133,7 @@ impl EventFile {
     /// The file's number, if it has had a port.
     #[inline]
     pub(crate) fn id(&self) -> Option<FileId> {
-        self.id.copy()
+        FileId::new(self.id.load(Ordering::Relaxed))
     }
 
     /// Gives the file a number, unless it has one.
@@ -143,7 +142,7 @@ impl EventFile {
             return Ok(id);
         }
         let id = files.add(self)?;
-        self.id.populate(id);
+        self.id.store(id.get(), Ordering::Relaxed);
         Ok(id)
     }
 
@@ -224,61 +223,96 @@ impl EventFile {
     /// Whether there is something to read.
     #[inline]
     fn is_readable(&self) -> bool {
-        // Under the lock, so as not to look between what another reader takes from the inbox and
-        // what it leaves of that.
-        !self.inbox.is_empty() || !self.table.lock().is_empty()
+        self.inbox.is_pending()
     }
 
     /// Moves up to `want` pending ports to `into`. Returns how many.
-    fn deliver(&self, into: &mut IovIterDest<'_>, want: usize) -> Result<usize> {
-        let mut done = 0;
-        while done < want {
-            let mut bytes = [0; CHUNK * PORT_LEN];
-            let mut table = self.table.lock();
-            table.collect(&self.inbox);
-            let mut count = 0;
-            for (to, port) in bytes
-                .chunks_exact_mut(PORT_LEN)
-                .take(want - done)
-                .zip(table.iter())
-            {
-                to.copy_from_slice(&port.raw().to_ne_bytes());
-                count += 1;
-            }
-            let Some(bytes) = bytes.get(..count * PORT_LEN).filter(|b| !b.is_empty()) else {
-                break;
-            };
-            // Under the lock, so that what is unbound from now on is not reported any more, and
-            // so that what cannot be written stays where it is.
-            if copy_without_faults(into, bytes) {
-                for _ in 0..count {
-                    table.pop();
-                }
-                done += count;
-            } else {
-                drop(table);
-                match fault_in(into, bytes.len()) {
-                    Err(_) if done > 0 => break,
-                    result => result?,
-                }
-                if kernel::current!().signal_pending() {
-                    if done > 0 {
-                        break;
-                    }
-                    return Err(ERESTARTSYS);
-                }
-            }
+    ///
+    /// # Errors
+    ///
+    /// How many there were for which memory has to be [brought in](EventFile::bring_in) first.
+    #[inline(always)]
+    fn deliver(&self, into: &mut impl Destination, want: usize) -> Result<usize, usize> {
+        if !self.is_readable() {
+            return Ok(0);
         }
-        Ok(done)
+        let mut table = self.table.lock();
+        let taken = table.take(&self.inbox, want);
+        let count = taken.len();
+        // Under the lock, so that what is unbound from now on is not reported any more, and so that
+        // what cannot be written stays where it is.
+        if count == 0 || into.write_without_faults(taken) {
+            return Ok(count);
+        }
+        table.put_back(&self.inbox, count);
+        Err(count)
+    }
+
+    /// The same, for a reader: it passes on what it does not take, as a wake-up is for one.
+    #[inline(always)]
+    fn read_once(&self, into: &mut impl Destination, want: usize) -> Result<usize, usize> {
+        let result = self.deliver(into, want);
+        if self.sleepers.load(Ordering::Relaxed) > 0 && self.is_readable() {
+            self.pass_on();
+        }
+        result
+    }
+
+    /// Goes on reading after a first attempt that gave nothing. Returns how many bytes.
+    #[cold]
+    fn read_on(
+        &self,
+        first: Result<usize, usize>,
+        into: &mut impl Destination,
+        want: usize,
+        nonblocking: bool,
+    ) -> Result<usize> {
+        let mut result = first;
+        loop {
+            match result {
+                Ok(0) if nonblocking => return Err(EAGAIN),
+                Ok(0) => self.sleep()?,
+                Ok(ports) => return Ok(ports * PORT_LEN),
+                Err(count) => self.bring_in(into, count)?,
+            }
+            result = self.read_once(into, want);
+        }
+    }
+
+    /// Brings in memory for `count` ports that were put back for lack of it.
+    #[cold]
+    fn bring_in(&self, into: &mut impl Destination, count: usize) -> Result {
+        // Who looked meanwhile found nothing.
+        self.pass_on();
+        into.fault_in(count * PORT_LEN)?;
+        if kernel::current!().signal_pending() {
+            return Err(ERESTARTSYS);
+        }
+        Ok(())
+    }
+
+    /// Wakes the next one.
+    #[cold]
+    fn pass_on(&self) {
+        self.readable.wake(PollEvents::IN);
+    }
+
+    /// Sleeps until there is something to read.
+    #[cold]
+    fn sleep(&self) -> Result {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let waited = self.readable.wait(|| self.is_readable());
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        waited
     }
 
     /// Unmasks those of `ports` that are the file's and owe an end of interrupt.
-    fn unmask(&self, ports: impl Iterator<Item = Port>) {
+    fn unmask(&self, ports: &[u32]) {
         let Some(id) = self.id() else {
             return;
         };
         let table = self.table.lock();
-        for port in ports {
+        for port in ports.iter().copied().map(Port::new) {
             let Some(owner) = self.ports.slot(port).and_then(|slot| slot.owner()) else {
                 continue;
             };
@@ -305,7 +339,7 @@ impl EventFile {
         while left > 0 {
             let mut table = self.table.lock();
             for _ in 0..left.min(CHUNK as u32) {
-                let Some(index) = table.pop() else {
+                let Some(index) = table.pop(&self.inbox) else {
                     return;
                 };
                 if let Some(eoi) = table.bound(index).and_then(BoundPort::pending_eoi) {
@@ -318,7 +352,7 @@ impl EventFile {
 
     /// Holds on to `port`, if it is the file's: its number means the same channel until the guard
     /// goes.
-    #[inline]
+    #[inline(always)]
     fn hold(&self, port: Port) -> Option<Inside<'_>> {
         if self.ports.is_stale() {
             self.ports.refresh();
@@ -327,12 +361,18 @@ impl EventFile {
     }
 
     /// Sends an event through `port`.
+    #[inline(always)]
     fn notify(&self, port: Port) -> Result {
         if let Some(_inside) = self.hold(port) {
             event::notify(port);
             return Ok(());
         }
-        // The channel is gone: events go nowhere, as when only the other end is gone.
+        self.notify_lost(port)
+    }
+
+    /// The channel is gone: events go nowhere, as when only the other end is gone.
+    #[cold]
+    fn notify_lost(&self, port: Port) -> Result {
         self.find_lost(port)
             .map(|_| ())
             .ok_or_else(ioctl::not_connected)
@@ -448,7 +488,7 @@ fn control(this: ArcBorrow<'_, EventFile>, cmd: u32, arg: usize) -> Result<isize
         ioctl::BIND_VIRQ => {
             CALLS.inc(Call::BindVirq);
             this.restriction.unrestricted().map_err(|_| EACCES)?;
-            let virq = ioctl::argument(arg)?;
+            let virq = ioctl::number(arg)?;
             return bind(&|| Channel::virq(virq));
         }
         ioctl::BIND_INTERDOMAIN => {
@@ -461,12 +501,12 @@ fn control(this: ArcBorrow<'_, EventFile>, cmd: u32, arg: usize) -> Result<isize
         ioctl::BIND_UNBOUND_PORT => {
             CALLS.inc(Call::BindUnboundPort);
             this.restriction.unrestricted().map_err(|_| EACCES)?;
-            let remote = remote_domain(ioctl::argument(arg)?)?;
+            let remote = remote_domain(ioctl::number(arg)?)?;
             return bind(&|| Channel::unbound(remote));
         }
         ioctl::UNBIND => {
             CALLS.inc(Call::Unbind);
-            let port = Port::new(ioctl::argument(arg)?);
+            let port = Port::new(ioctl::number(arg)?);
             if port.raw() >= event::nr_channels() {
                 return Err(EINVAL);
             }
@@ -493,12 +533,12 @@ fn control(this: ArcBorrow<'_, EventFile>, cmd: u32, arg: usize) -> Result<isize
         ioctl::BIND_STATIC => {
             CALLS.inc(Call::BindStatic);
             this.restriction.unrestricted().map_err(|_| EACCES)?;
-            let port = ioctl::argument(arg)?;
+            let port = ioctl::number(arg)?;
             this.ports.bind_static(&Arc::from(this), Port::new(port))?;
         }
         ioctl::PORT_STATUS => {
             CALLS.inc(Call::PortStatus);
-            this.status(Port::new(ioctl::argument(arg)?))?.write(arg)?;
+            this.status(Port::new(ioctl::number(arg)?))?.write(arg)?;
         }
         ioctl::PORT_SET_VCPU => {
             CALLS.inc(Call::PortSetVcpu);
@@ -529,62 +569,44 @@ impl FileOperations for EventFile {
         this.ports.unbind_all(&this);
     }
 
+    #[inline]
     fn read(
         this: ArcBorrow<'_, Self>,
         nonblocking: bool,
-        into: &mut IovIterDest<'_>,
+        into: &mut impl Destination,
     ) -> Result<usize> {
         CALLS.inc(Call::Read);
-        let want = into.len().min(PAGE_SIZE) / PORT_LEN;
+        let want = into.remaining().min(PAGE_SIZE) / PORT_LEN;
         if want == 0 {
             return Ok(0);
         }
-        loop {
-            let result = this.deliver(into, want);
-            // A wake-up is for one reader: it passes on what it does not take.
-            if this.sleepers.load(Ordering::Relaxed) > 0 && this.is_readable() {
-                this.readable.wake(PollEvents::IN);
-            }
-            match result {
-                Ok(0) if nonblocking => return Err(EAGAIN),
-                Ok(0) => {}
-                Ok(ports) => return Ok(ports * PORT_LEN),
-                Err(e) => return Err(e),
-            }
-            this.sleepers.fetch_add(1, Ordering::SeqCst);
-            let waited = this.readable.wait(|| this.is_readable());
-            this.sleepers.fetch_sub(1, Ordering::Relaxed);
-            waited?;
+        match this.read_once(into, want) {
+            Ok(0) if nonblocking => Err(EAGAIN),
+            Ok(ports) if ports > 0 => Ok(ports * PORT_LEN),
+            first => this.read_on(first, into, want, nonblocking),
         }
     }
 
+    #[inline]
     fn write(
         this: ArcBorrow<'_, Self>,
         _nonblocking: bool,
-        from: &mut IovIterSource<'_>,
+        from: &mut impl Source,
     ) -> Result<usize> {
         CALLS.inc(Call::Write);
-        let mut left = from.len().min(PAGE_SIZE) / PORT_LEN;
+        let want = from.remaining().min(PAGE_SIZE) / PORT_LEN;
         let mut done = 0;
-        while left > 0 {
-            let mut bytes = [0; CHUNK * PORT_LEN];
-            let ports = left.min(CHUNK);
-            let Some(bytes) = bytes.get_mut(..ports * PORT_LEN) else {
-                break;
-            };
-            if from.copy_from_iter(bytes) < bytes.len() {
+        while done < want {
+            let mut room = [const { MaybeUninit::uninit() }; CHUNK];
+            let room = room.get_mut(..CHUNK.min(want - done)).unwrap_or(&mut []);
+            let Some(ports) = from.read(room) else {
                 if done == 0 {
                     return Err(EFAULT);
                 }
                 break;
-            }
-            this.unmask(bytes.chunks_exact(PORT_LEN).map(|port| {
-                let mut word = [0; PORT_LEN];
-                word.copy_from_slice(port);
-                Port::new(u32::from_ne_bytes(word))
-            }));
-            left -= ports;
-            done += ports;
+            };
+            this.unmask(ports);
+            done += ports.len();
         }
         Ok(done * PORT_LEN)
     }
@@ -608,7 +630,7 @@ impl FileOperations for EventFile {
         // By far the most frequent, and short: it is kept apart from what the others need.
         if cmd == ioctl::NOTIFY {
             CALLS.inc(Call::Notify);
-            this.notify(Port::new(ioctl::argument(arg)?))?;
+            this.notify(Port::new(ioctl::number(arg)?))?;
             return Ok(0);
         }
         control(this, cmd, arg)

@@ -22,9 +22,12 @@ use kernel::{
     },
     uapi, //
 };
-use xen::event::{
-    State,
-    Status, //
+use xen::{
+    event::{
+        State,
+        Status, //
+    },
+    ext::transfer, //
 };
 
 /// Linux says of none of its ioctls here that it reads or writes.
@@ -151,4 +154,14 @@ pub(crate) fn argument<T: FromBytes>(address: usize) -> Result<T> {
     UserSlice::new(UserPtr::from_addr(address), size_of::<T>())
         .reader()
         .read()
+}
+
+/// Reads an ioctl's argument that is a number, which is shorter.
+///
+/// # Errors
+///
+/// `EFAULT` for an address that cannot be read.
+#[inline]
+pub(crate) fn number(address: usize) -> Result<u32> {
+    transfer::read_word(UserPtr::from_addr(address))
 }

@@ -31,8 +31,7 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        Mutex,
-        SetOnce, //
+        Mutex, //
     },
     time::{
         delay::fsleep,
@@ -50,6 +49,7 @@ use xen::{
     },
     ext::{
         global::Global,
+        once::OnceBox,
         resume::Resumes,
         work::{
             Job,
@@ -63,6 +63,8 @@ pub(crate) static PORTS: Global<Ports> = Global::new();
 
 /// Slots in a leaf: a page of them.
 const LEAF_SLOTS: usize = 512;
+/// Some of the slots.
+type Leaf = [Slot; LEAF_SLOTS];
 /// Leaves for as many ports as a domain can have with any of Xen's interfaces (2^17).
 const LEAVES: usize = 256;
 
@@ -70,7 +72,7 @@ const LEAVES: usize = 256;
 #[pin_data]
 pub(crate) struct Ports {
     /// A slot for each port; a leaf of them is allocated when a port in it is first bound.
-    leaves: KVec<SetOnce<KVec<Slot>>>,
+    leaves: [OnceBox<Leaf>; LEAVES],
     #[pin]
     files: Mutex<Files>,
     /// Closes channels that others still have references to.
@@ -91,13 +93,9 @@ impl Ports {
     ///
     /// `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let mut leaves = KVec::with_capacity(LEAVES, GFP_KERNEL)?;
-        for _ in 0..LEAVES {
-            leaves.push(SetOnce::new(), GFP_KERNEL)?;
-        }
         Arc::pin_init(
             try_pin_init!(Self {
-                leaves,
+                leaves: [const { OnceBox::new() }; LEAVES],
                 files <- new_mutex!(Files::new(), "xen_evtchn::Ports::files"),
                 closer <- Worker::new(c"xen-evtchn", Closer::new()?),
                 resumes <- Resumes::new(),
@@ -114,7 +112,7 @@ impl Ports {
         let port = port.raw() as usize;
         self.leaves
             .get(port / LEAF_SLOTS)?
-            .as_ref()?
+            .get()?
             .get(port % LEAF_SLOTS)
     }
 
@@ -129,11 +127,10 @@ impl Ports {
                 .leaves
                 .get(port.raw() as usize / LEAF_SLOTS)
                 .ok_or(EINVAL)?;
-            let mut slots = KVec::with_capacity(LEAF_SLOTS, GFP_KERNEL)?;
-            for _ in 0..LEAF_SLOTS {
-                slots.push(Slot::new(), GFP_KERNEL)?;
-            }
-            leaf.populate(slots);
+            leaf.fill(KBox::init(
+                pin_init::init_array_from_fn(|_| Slot::new()),
+                GFP_KERNEL,
+            )?);
         }
         self.slot(port).ok_or(EINVAL)
     }
@@ -190,7 +187,7 @@ impl Ports {
                 unusable.push(Channel::unbound(DomId::SELF)?, GFP_KERNEL)?;
                 continue;
             }
-            let data = PortData::new(file.clone(), index);
+            let data = PortData::new(file.clone(), index, port);
             let bound = BoundPort::bind(channel, file.name()?, data)?;
             slot.publish(owner);
             file.insert(index, bound);
@@ -279,6 +276,7 @@ impl Ports {
     }
 
     /// Finds the bindings that did not survive that. May sleep.
+    #[cold]
     pub(crate) fn refresh(&self) {
         self.revalidate(&self.files.lock());
     }

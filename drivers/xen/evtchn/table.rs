@@ -17,6 +17,7 @@ use core::sync::atomic::{
 };
 use kernel::{
     alloc::flags::__GFP_NOWARN,
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc, //
 };
@@ -37,11 +38,12 @@ pub(crate) struct PortData {
 }
 
 impl PortData {
-    pub(crate) fn new(file: Arc<EventFile>, index: u32) -> Self {
+    /// For `port` at `index` of the table of `file`.
+    pub(crate) fn new(file: Arc<EventFile>, index: u32, port: Port) -> Self {
         Self {
             file,
             index,
-            node: Node::new(),
+            node: Node::new(port.raw()),
             events: AtomicU64::new(0),
         }
     }
@@ -130,7 +132,8 @@ impl Nodes for Entries {
 
 /// The ports of a file, and which of them are pending.
 pub(crate) struct Table {
-    entries: Entries,
+    /// None before the first port.
+    room: Option<Room>,
     vacant: Option<u32>,
     lost: u32,
     fifo: Fifo,
@@ -139,10 +142,12 @@ pub(crate) struct Table {
 impl Table {
     /// How many entries a table begins with.
     const FIRST: usize = 16;
+    /// How many ports are taken out at once, at most: as many as a read may give.
+    const TAKEN: usize = PAGE_SIZE / size_of::<u32>();
 
     pub(crate) const fn new() -> Self {
         Self {
-            entries: Entries(KVVec::new()),
+            room: None,
             vacant: None,
             lost: 0,
             fifo: Fifo::new(),
@@ -151,8 +156,11 @@ impl Table {
 
     /// How many entries the table must get [room](Room) for before it can take one more port.
     pub(crate) fn needs(&self) -> Option<usize> {
-        let len = self.entries.0.len();
-        if self.vacant.is_some() || len < self.entries.0.capacity() {
+        let (len, capacity) = match &self.room {
+            Some(room) => (room.entries.0.len(), room.entries.0.capacity()),
+            None => (0, 0),
+        };
+        if self.vacant.is_some() || len < capacity {
             None
         } else {
             Some(len.saturating_mul(2).max(Self::FIRST))
@@ -160,15 +168,17 @@ impl Table {
     }
 
     /// Moves the entries into `room`, and gives back the room they had.
-    pub(crate) fn move_to(&mut self, mut room: Room) -> Room {
-        if room.0.capacity() >= self.entries.0.len() {
-            for entry in self.entries.0.drain_all() {
-                // There is room, as just seen.
-                let _ = room.0.push_within_capacity(entry);
+    pub(crate) fn move_to(&mut self, mut room: Room) -> Option<Room> {
+        if let Some(former) = &mut self.room {
+            if room.entries.0.capacity() < former.entries.0.len() {
+                return Some(room);
             }
-            core::mem::swap(&mut self.entries.0, &mut room.0);
+            for entry in former.entries.0.drain_all() {
+                // There is room, as just seen.
+                let _ = room.entries.0.push_within_capacity(entry);
+            }
         }
-        room
+        self.room.replace(room)
     }
 
     /// Takes a place for a port that is about to be bound.
@@ -177,9 +187,10 @@ impl Table {
     ///
     /// `ENOMEM` when there is no [room](Table::needs).
     pub(crate) fn reserve(&mut self) -> Result<u32> {
+        let entries = &mut self.room.as_mut().ok_or(ENOMEM)?.entries.0;
         match self.vacant {
             Some(index) => {
-                let entry = self.entries.0.get_mut(index as usize).ok_or(ENOMEM)?;
+                let entry = entries.get_mut(index as usize).ok_or(ENOMEM)?;
                 if let Entry::Vacant(next) = *entry {
                     self.vacant = next;
                 }
@@ -187,8 +198,8 @@ impl Table {
                 Ok(index)
             }
             None => {
-                let index = u32::try_from(self.entries.0.len()).map_err(|_| ENOMEM)?;
-                match self.entries.0.push_within_capacity(Entry::Reserved) {
+                let index = u32::try_from(entries.len()).map_err(|_| ENOMEM)?;
+                match entries.push_within_capacity(Entry::Reserved) {
                     Ok(()) => Ok(index),
                     Err(_) => Err(ENOMEM),
                 }
@@ -198,7 +209,7 @@ impl Table {
 
     /// Puts `port` into the place reserved for it, and lets its events come.
     pub(crate) fn insert(&mut self, index: u32, port: BoundPort<PortData>) {
-        if let Some(entry) = self.entries.0.get_mut(index as usize) {
+        if let Some(entry) = self.entry(index) {
             *entry = Entry::Bound(port);
         }
         if let Some(port) = self.bound(index) {
@@ -206,10 +217,14 @@ impl Table {
         }
     }
 
+    fn entry(&mut self, index: u32) -> Option<&mut Entry> {
+        self.room.as_mut()?.entries.0.get_mut(index as usize)
+    }
+
     /// The port at `index`, if one is bound there.
     #[inline]
     pub(crate) fn bound(&self, index: u32) -> Option<&BoundPort<PortData>> {
-        match self.entries.get(index)? {
+        match self.room.as_ref()?.entries.get(index)? {
             Entry::Bound(port) => Some(port),
             _ => None,
         }
@@ -232,7 +247,7 @@ impl Table {
         index: u32,
         with: impl FnOnce(Arc<Line<PortData>>) -> Entry,
     ) -> Option<BoundPort<PortData>> {
-        let entry = self.entries.0.get_mut(index as usize)?;
+        let entry = self.entry(index)?;
         let Entry::Bound(port) = entry else {
             return None;
         };
@@ -247,9 +262,9 @@ impl Table {
     ///
     /// No events come for it any more. The returned line is to be dropped without the lock.
     pub(crate) fn vacate(&mut self, index: u32, inbox: &Inbox) -> Option<Arc<Line<PortData>>> {
-        self.collect(inbox);
-        self.fifo.remove(index, &self.entries);
-        let entry = self.entries.0.get_mut(index as usize)?;
+        let entries = &mut self.room.as_mut()?.entries;
+        self.fifo.remove(index, inbox, entries);
+        let entry = entries.0.get_mut(index as usize)?;
         if let Entry::Vacant(_) = entry {
             return None;
         }
@@ -271,6 +286,8 @@ impl Table {
             return None;
         }
         let at = self
+            .room
+            .as_ref()?
             .entries
             .0
             .iter()
@@ -280,7 +297,7 @@ impl Table {
 
     /// What is at `index`, if a port is.
     pub(crate) fn snapshot(&self, index: u32) -> Option<Snapshot> {
-        match self.entries.get(index)? {
+        match self.room.as_ref()?.entries.get(index)? {
             Entry::Bound(port) => Some(Snapshot::of(port.line(), false)),
             Entry::Lost(line) => Some(Snapshot::of(line, true)),
             _ => None,
@@ -289,19 +306,17 @@ impl Table {
 
     /// How many places there are, free or not.
     pub(crate) fn places(&self) -> u32 {
-        self.entries.0.len() as u32
+        self.room
+            .as_ref()
+            .map_or(0, |room| room.entries.0.len() as u32)
     }
 
     /// Takes notice of what interrupts have posted.
     #[inline]
     pub(crate) fn collect(&mut self, inbox: &Inbox) {
-        self.fifo.collect(inbox, &self.entries);
-    }
-
-    /// Whether nothing is pending of what was collected.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fifo.is_empty()
+        if let Some(room) = &self.room {
+            self.fifo.collect(inbox, &room.entries);
+        }
     }
 
     /// How many ports are pending of those that were collected.
@@ -309,23 +324,47 @@ impl Table {
         self.fifo.len()
     }
 
-    /// The ports that are pending, oldest first.
+    /// Takes ports out that are pending, those that are for longest, up to `want`.
+    ///
+    /// Who cannot pass them on [puts them back](Table::put_back) before giving up the lock.
     #[inline]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Port> + '_ {
-        self.fifo
-            .iter(&self.entries)
-            .map_while(|index| Some(self.entries.line(index)?.port()))
+    pub(crate) fn take(&mut self, inbox: &Inbox, want: usize) -> &[u32] {
+        let Some(room) = &mut self.room else {
+            return &[];
+        };
+        let want = want.min(room.ports.len());
+        let (Some(ports), Some(places)) = (room.ports.get_mut(..want), room.places.get_mut(..want))
+        else {
+            return &[];
+        };
+        let count = self.fifo.take(inbox, &room.entries, ports, places);
+        room.ports.get(..count).unwrap_or(&[])
     }
 
-    /// Takes the port that is pending for longest from the list. Returns its place.
+    /// Puts the `count` ports back that were taken out last.
+    #[cold]
+    pub(crate) fn put_back(&mut self, inbox: &Inbox, count: usize) {
+        if let Some(room) = &self.room {
+            let places = room.places.get(..count).unwrap_or(&[]);
+            self.fifo.put_back(inbox, &room.entries, places);
+        }
+    }
+
+    /// Takes the collected port that is pending for longest from the list. Returns its place.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<u32> {
-        self.fifo.pop(&self.entries)
+    pub(crate) fn pop(&mut self, inbox: &Inbox) -> Option<u32> {
+        self.fifo.pop(inbox, &self.room.as_ref()?.entries)
     }
 }
 
-/// Room for the entries of a table.
-pub(crate) struct Room(KVVec<Entry>);
+/// Room for the entries of a table, and for what is taken out of it at once.
+pub(crate) struct Room {
+    entries: Entries,
+    /// The ports that were taken out last.
+    ports: KVVec<u32>,
+    /// Their places.
+    places: KVVec<u32>,
+}
 
 impl Room {
     /// Room for `entries` entries. May sleep.
@@ -334,9 +373,12 @@ impl Room {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(entries: usize) -> Result<Self> {
-        Ok(Self(KVVec::with_capacity(
-            entries,
-            GFP_KERNEL | __GFP_NOWARN,
-        )?))
+        let flags = GFP_KERNEL | __GFP_NOWARN;
+        let taken = entries.min(Table::TAKEN);
+        Ok(Self {
+            entries: Entries(KVVec::with_capacity(entries, flags)?),
+            ports: KVVec::from_elem(0, taken, flags)?,
+            places: KVVec::from_elem(0, taken, flags)?,
+        })
     }
 }

@@ -8,11 +8,17 @@
 //!
 //! C header: `include/linux/fs.h`.
 
+use super::transfer::{
+    Destination,
+    Source,
+    UserBuffer, //
+};
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::{
     error::VTABLE_DEFAULT_ERROR,
     ffi::{
+        c_char,
         c_int,
         c_long,
         c_uint,
@@ -84,7 +90,7 @@ pub trait FileOperations: Sized + 'static {
     fn read(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _nonblocking: bool,
-        _into: &mut IovIterDest<'_>,
+        _into: &mut impl Destination,
     ) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -93,7 +99,7 @@ pub trait FileOperations: Sized + 'static {
     fn write(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _nonblocking: bool,
-        _from: &mut IovIterSource<'_>,
+        _from: &mut impl Source,
     ) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -226,6 +232,13 @@ impl<T: FileOperations> Adapter<T> {
         owner: super::this_module(),
         open: Some(Self::open),
         release: Some(Self::release),
+        // The kernel prefers these for a single buffer, which saves it the making of an iterator.
+        read: if T::HAS_READ { Some(Self::read) } else { None },
+        write: if T::HAS_WRITE {
+            Some(Self::write)
+        } else {
+            None
+        },
         read_iter: if T::HAS_READ {
             Some(Self::read_iter)
         } else {
@@ -302,6 +315,48 @@ impl<T: FileOperations> Adapter<T> {
         // SAFETY: The file is valid during the call, and nobody else has it in `fdget_pos`.
         T::release(data, unsafe { File::from_raw_file(file) });
         0
+    }
+
+    /// # Safety
+    ///
+    /// The kernel's contract for `read`.
+    unsafe extern "C" fn read(
+        file: *mut bindings::file,
+        buffer: *mut c_char,
+        len: usize,
+        _position: *mut bindings::loff_t,
+    ) -> isize {
+        // SAFETY: The file is open with these operations.
+        let data = unsafe { Self::data(file) };
+        // SAFETY: The file is valid.
+        let nonblocking = unsafe { (*file).f_flags } & bindings::O_NONBLOCK != 0;
+        // SAFETY: Goes at the end of this call, which the calling process makes.
+        let mut into = unsafe { UserBuffer::new(buffer.cast(), len) };
+        match T::read(data, nonblocking, &mut into) {
+            Ok(n) => n as isize,
+            Err(e) => e.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The kernel's contract for `write`.
+    unsafe extern "C" fn write(
+        file: *mut bindings::file,
+        buffer: *const c_char,
+        len: usize,
+        _position: *mut bindings::loff_t,
+    ) -> isize {
+        // SAFETY: The file is open with these operations.
+        let data = unsafe { Self::data(file) };
+        // SAFETY: The file is valid.
+        let nonblocking = unsafe { (*file).f_flags } & bindings::O_NONBLOCK != 0;
+        // SAFETY: Goes at the end of this call, which the calling process makes.
+        let mut from = unsafe { UserBuffer::new(buffer.cast_mut().cast(), len) };
+        match T::write(data, nonblocking, &mut from) {
+            Ok(n) => n as isize,
+            Err(e) => e.to_errno() as isize,
+        }
     }
 
     /// # Safety

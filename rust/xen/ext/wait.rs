@@ -12,7 +12,6 @@ use crate::bindings;
 use core::mem;
 use kernel::{
     fs::File,
-    iov::IovIterDest,
     prelude::*,
     sync::poll::PollTable,
     types::Opaque, //
@@ -140,42 +139,4 @@ macro_rules! new_wait_queue {
     ($name:literal) => {
         $crate::ext::wait::WaitQueue::new($name, kernel::static_lock_class!())
     };
-}
-
-/// Writes all of `data` to `into`, or nothing, without waiting for pages that are not there.
-///
-/// Returns whether it was written. May be called under a spinlock. If it was not, give the lock up,
-/// call [`fault_in`] and try again.
-#[inline]
-pub fn copy_without_faults(into: &mut IovIterDest<'_>, data: &[u8]) -> bool {
-    let iter = core::ptr::from_mut(into).cast::<bindings::iov_iter>();
-    // SAFETY: The slice is readable, and by its type invariant the iterator may be written to.
-    let written =
-        unsafe { bindings::xen_rust_copy_to_iter_nofault(data.as_ptr().cast(), data.len(), iter) };
-    if written == data.len() {
-        return true;
-    }
-    // SAFETY: So far the iterator has just been advanced.
-    unsafe { into.revert(written) };
-    false
-}
-
-/// Makes the next `len` bytes of `into` present in memory.
-///
-/// May sleep.
-///
-/// # Errors
-///
-/// `EFAULT` when some of them cannot be.
-pub fn fault_in(into: &mut IovIterDest<'_>, len: usize) -> Result {
-    // SAFETY: The iterator is valid and one to write to.
-    match unsafe {
-        bindings::fault_in_iov_iter_writeable(
-            core::ptr::from_mut(into).cast::<bindings::iov_iter>(),
-            len,
-        )
-    } {
-        0 => Ok(()),
-        _ => Err(EFAULT),
-    }
 }

@@ -23,6 +23,7 @@
 #include "symbols.h"
 #include "sysfs.h"
 #include "task.h"
+#include "transfer.h"
 #include "wait.h"
 #include "work.h"
 

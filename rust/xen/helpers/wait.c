@@ -2,8 +2,6 @@
 #include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/string.h>
-#include <linux/uaccess.h>
-#include <linux/uio.h>
 #include <linux/wait.h>
 
 bool xen_rust_wq_has_sleeper(struct wait_queue_head *wq)
@@ -26,16 +24,6 @@ bool xen_rust_wq_unused(struct wait_queue_head *wq)
 void xen_rust_wake_up_poll(struct wait_queue_head *wq, u32 events)
 {
 	wake_up_interruptible_poll(wq, (__force __poll_t)events);
-}
-
-size_t xen_rust_copy_to_iter_nofault(const void *from, size_t len, struct iov_iter *iter)
-{
-	size_t copied;
-
-	pagefault_disable();
-	copied = _copy_to_iter(from, len, iter);
-	pagefault_enable();
-	return copied;
 }
 
 void xen_rust_current_comm(char *name, size_t len)

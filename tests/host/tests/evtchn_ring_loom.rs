@@ -33,7 +33,7 @@ struct File {
 impl File {
     fn new(ports: usize) -> Arc<Self> {
         Arc::new(Self {
-            ports: Ports((0..ports).map(|_| Node::new()).collect()),
+            ports: Ports((0..ports as u32).map(Node::new).collect()),
             inbox: Inbox::new(),
             fifo: Mutex::new(Fifo::new()),
             data: (0..ports).map(|_| AtomicU32::new(0)).collect(),
@@ -47,14 +47,22 @@ impl File {
         self.inbox.post(index, &self.ports.0[index as usize])
     }
 
-    /// Takes one port, and says what its other end has written by then.
-    fn take(&self) -> Option<(u32, u32)> {
-        let index = {
+    /// Takes up to `N` ports at once, and says what their other ends have written by then.
+    fn take_some<const N: usize>(&self) -> Vec<(u32, u32)> {
+        let (mut names, mut indices) = ([0; N], [0; N]);
+        let count = {
             let mut fifo = self.fifo.lock().unwrap();
-            fifo.collect(&self.inbox, &self.ports);
-            fifo.pop(&self.ports)?
+            fifo.take(&self.inbox, &self.ports, &mut names, &mut indices)
         };
-        Some((index, self.data[index as usize].load(Ordering::Relaxed)))
+        names[..count]
+            .iter()
+            .map(|&name| (name, self.data[name as usize].load(Ordering::Relaxed)))
+            .collect()
+    }
+
+    /// Takes one port.
+    fn take(&self) -> Option<(u32, u32)> {
+        self.take_some::<1>().pop()
     }
 }
 
@@ -79,7 +87,56 @@ fn each_is_taken_once() {
         assert_eq!(taken, [(0, 1), (1, 1)]);
         assert!(posted.contains(&Posted::First));
         assert!(!posted.contains(&Posted::Already));
-        assert!(file.inbox.is_empty());
+        assert!(!file.inbox.is_pending());
+    });
+}
+
+/// The same where the reader takes whatever there is at once.
+#[test]
+fn all_are_taken_at_once() {
+    loom::model(|| {
+        let file = File::new(2);
+        let interrupts: Vec<_> = (0..2)
+            .map(|index| {
+                let file = file.clone();
+                thread::spawn(move || file.interrupt(index))
+            })
+            .collect();
+        let mut taken = file.take_some::<2>();
+        interrupts.into_iter().for_each(|t| {
+            t.join().unwrap();
+        });
+        taken.extend(file.take_some::<2>());
+        taken.sort_unstable();
+        assert_eq!(taken, [(0, 1), (1, 1)]);
+        assert!(!file.inbox.is_pending());
+    });
+}
+
+/// A port whose event comes again as soon as it was taken, before it is put back.
+#[test]
+fn what_is_put_back_comes_once() {
+    loom::model(|| {
+        let file = File::new(2);
+        file.interrupt(0);
+        file.interrupt(1);
+        let interrupt = {
+            let file = file.clone();
+            thread::spawn(move || file.interrupt(0))
+        };
+        {
+            let (mut names, mut indices) = ([0; 2], [0; 2]);
+            let mut fifo = file.fifo.lock().unwrap();
+            let count = fifo.take(&file.inbox, &file.ports, &mut names, &mut indices);
+            assert_eq!(count, 2);
+            fifo.put_back(&file.inbox, &file.ports, &indices);
+        }
+        assert!(file.inbox.is_pending());
+        interrupt.join().unwrap();
+        let mut taken = file.take_some::<2>();
+        taken.sort_unstable();
+        assert_eq!(taken, [(0, 2), (1, 1)]);
+        assert!(!file.inbox.is_pending());
     });
 }
 
@@ -144,8 +201,7 @@ fn what_is_removed_does_not_come() {
         };
         {
             let mut fifo = file.fifo.lock().unwrap();
-            fifo.collect(&file.inbox, &file.ports);
-            assert!(fifo.remove(0, &file.ports));
+            assert!(fifo.remove(0, &file.inbox, &file.ports));
         }
         interrupt.join().unwrap();
         assert_eq!(file.take(), Some((1, 1)));
@@ -156,33 +212,102 @@ fn what_is_removed_does_not_come() {
     });
 }
 
-/// Who sleeps is woken: as the kernel's wait queues do it, with a fence on both sides.
+/// Whoever may wait, and whether it was woken: as the kernel's wait queues do it, with a fence on
+/// both sides.
+struct Sleeper {
+    announced: AtomicBool,
+    woken: AtomicBool,
+}
+
+impl Sleeper {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            announced: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+        })
+    }
+
+    fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.announced.load(Ordering::Relaxed) {
+            self.woken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it goes to sleep.
+    fn sleeps(&self, file: &File) -> bool {
+        self.announced.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        !file.inbox.is_pending()
+    }
+}
+
+/// Who sleeps is woken.
 #[test]
 fn sleeper_is_woken() {
     loom::model(|| {
         let file = File::new(2);
-        let sleeping = Arc::new(AtomicBool::new(false));
-        let woken = Arc::new(AtomicBool::new(false));
+        let sleeper = Sleeper::new();
         let interrupts: Vec<_> = (0..2)
             .map(|index| {
-                let (file, sleeping, woken) = (file.clone(), sleeping.clone(), woken.clone());
+                let (file, sleeper) = (file.clone(), sleeper.clone());
                 thread::spawn(move || {
                     if file.interrupt(index) == Posted::First {
-                        fence(Ordering::SeqCst);
-                        if sleeping.load(Ordering::Relaxed) {
-                            woken.store(true, Ordering::Relaxed);
-                        }
+                        sleeper.wake();
                     }
                 })
             })
             .collect();
 
-        sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let slept = file.inbox.is_empty() && file.fifo.lock().unwrap().is_empty();
+        let slept = sleeper.sleeps(&file);
         for interrupt in interrupts {
             interrupt.join().unwrap();
         }
-        assert!(!slept || woken.load(Ordering::Relaxed));
+        assert!(!slept || sleeper.woken.load(Ordering::Relaxed));
+    });
+}
+
+/// What a reader has no room for is not overlooked while it is moved to the list.
+#[test]
+fn what_is_left_is_not_overlooked() {
+    loom::model(|| {
+        let file = File::new(2);
+        file.interrupt(0);
+        file.interrupt(1);
+        let sleeper = Sleeper::new();
+        let reader = {
+            let file = file.clone();
+            thread::spawn(move || file.take())
+        };
+        let slept = sleeper.sleeps(&file);
+        assert_eq!(reader.join().unwrap(), Some((0, 1)));
+        assert!(!slept);
+        assert!(file.inbox.is_pending());
+    });
+}
+
+/// Who looks while entries are out that are then put back is woken.
+#[test]
+fn what_is_put_back_wakes() {
+    loom::model(|| {
+        let file = File::new(1);
+        file.interrupt(0);
+        let sleeper = Sleeper::new();
+        let reader = {
+            let (file, sleeper) = (file.clone(), sleeper.clone());
+            thread::spawn(move || {
+                let (mut names, mut indices) = ([0; 1], [0; 1]);
+                {
+                    let mut fifo = file.fifo.lock().unwrap();
+                    fifo.take(&file.inbox, &file.ports, &mut names, &mut indices);
+                    fifo.put_back(&file.inbox, &file.ports, &indices);
+                }
+                sleeper.wake();
+            })
+        };
+        let slept = sleeper.sleeps(&file);
+        reader.join().unwrap();
+        assert!(!slept || sleeper.woken.load(Ordering::Relaxed));
+        assert_eq!(file.take(), Some((0, 1)));
     });
 }
