@@ -49,6 +49,7 @@ use xen::{
     },
     ext::{
         global::Global,
+        module::ModuleRef,
         once::OnceBox,
         resume::Resumes,
         work::{
@@ -461,7 +462,8 @@ struct Closer {
 }
 
 struct Waiting {
-    channels: KVVec<Lingering>,
+    /// Each keeps the module loaded: without it nobody would close the channel.
+    channels: KVVec<(Lingering, ModuleRef)>,
     /// In how many milliseconds to look again: soon at first, then ever later.
     delay: u32,
 }
@@ -487,18 +489,21 @@ impl Closer {
         self.waiting.lock().channels.len()
     }
 
+    /// Called while a file is open, which has the module loaded.
     fn add(&self, channel: Lingering) {
         let mut waiting = self.waiting.lock();
         waiting.delay = Self::SHORTEST;
         // Without memory it is dropped, and thereby closed now.
-        let _ = waiting.channels.push(channel, GFP_KERNEL);
+        let _ = waiting
+            .channels
+            .push((channel, ModuleRef::get()), GFP_KERNEL);
     }
 }
 
 impl Job for Closer {
     fn run(&self) -> Option<c_uint> {
         let mut waiting = self.waiting.lock();
-        waiting.channels.retain(|channel| !channel.settle());
+        waiting.channels.retain(|(channel, _)| !channel.settle());
         if waiting.channels.is_empty() {
             return None;
         }
