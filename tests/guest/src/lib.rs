@@ -33,5 +33,6 @@ pub mod ktap;
 pub mod resources;
 pub mod suite;
 pub mod sys;
+pub mod uring;
 pub mod xen;
 pub mod xenstore;

@@ -7,9 +7,10 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{expect, expect_nothing, scaled, SOON, VIRQ_CON_RING};
+use super::{expect, expect_nothing, expect_state, SOON, VIRQ_CON_RING};
 use crate::abi::evtchn::{self as abi, PortStatus, PortVcpu};
 use crate::abi::DOMID_SELF;
+use crate::boot;
 use crate::device::evtchn::Evtchn;
 use crate::ktap::{check, equal, fail, FailsWith, TestResult};
 use crate::sys::{self, Errno};
@@ -192,11 +193,7 @@ pub fn reused_on_the_same_file() -> TestResult {
     }
     file.unbind(near)?;
     file.unbind(far)?;
-    equal(
-        xen.port_status(DOMID_SELF, far)?,
-        Status::Closed,
-        "an end that was unbound",
-    )
+    expect_state(&xen, far, Status::Closed)
 }
 
 /// A process calls itself what the kernel would make folders of.
@@ -222,7 +219,7 @@ pub fn sleepers_are_woken() -> TestResult {
         file.unmask(&[far])?;
         near.push(one);
     }
-    for _ in 0..20 {
+    for _ in 0..if boot::long() { 200 } else { 10 } {
         let read = AtomicU32::new(0);
         std::thread::scope(|scope| -> TestResult {
             for _ in 0..READERS {
@@ -254,7 +251,7 @@ pub fn storm() -> TestResult {
     let file = Evtchn::open_nonblocking()?;
     let (near, far) = file.loopback()?;
     let (sent, done) = (AtomicU32::new(0), AtomicBool::new(false));
-    let time = Duration::from_secs(scaled(5) as u64);
+    let time = Duration::from_secs(if boot::long() { 20 } else { 1 });
     std::thread::scope(|scope| -> TestResult {
         let sender = scope.spawn(|| -> sys::Result<()> {
             let end = Instant::now() + time;
@@ -292,7 +289,7 @@ pub fn storm() -> TestResult {
 
 /// Threads do all that can be done with files, at once.
 pub fn races() -> TestResult {
-    let time = Duration::from_secs(scaled(20) as u64);
+    let time = Duration::from_secs(if boot::long() { 60 } else { 2 });
     let files: Vec<Evtchn> = (0..3)
         .map(|_| Evtchn::open_nonblocking())
         .collect::<Result<_, _>>()?;
