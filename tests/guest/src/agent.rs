@@ -18,17 +18,31 @@
 //! | `send PORT COUNT` | sends events as fast as it can | |
 //! | `expect PORT` | waits for an event | |
 //! | `unbind PORT` | gives a port back | |
+//! | `storm PORT GRANT COUNT` | sends events as fast as it can, each after its number was written to the grant | |
+//! | `hold` | opens files of `/dev/xen/evtchn` in many states | |
+//! | `held` | checks what has become of them, and closes them | |
+
+mod held;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::str::{FromStr, SplitWhitespace};
 use std::time::Duration;
 
+use crate::abi::DOMID_SELF;
 use crate::boot::{self, Words};
 use crate::device::gntalloc::Granted;
 use crate::device::{Evtchn, Gntalloc};
 use crate::sys;
 use crate::xenstore::Xenstore;
+use held::Held;
+
+/// This domain, whatever its number.
+const SELF: u32 = DOMID_SELF as u32;
+
+/// Where a guest that is to use these drivers rather than the kernel's own finds them.
+pub const OURS: &str = "/ours";
 
 /// The first process of a guest.
 pub fn run_guest(words: &Words) {
@@ -52,7 +66,13 @@ pub fn run_guest(words: &Words) {
 /// Serves requests until xenstore goes away.
 pub fn run() -> ExitCode {
     for module in ["xen-evtchn", "xen-gntalloc"] {
-        if let Err(error) = sys::load_module(&format!("/lib/reference/{module}.ko"), "") {
+        let ours = format!("{OURS}/{module}.ko");
+        let file = if Path::new(&ours).exists() {
+            ours
+        } else {
+            format!("/lib/reference/{module}.ko")
+        };
+        if let Err(error) = sys::load_module(&file, "") {
             println!("agent: {module}: {error}");
         }
     }
@@ -71,6 +91,7 @@ fn serve() -> sys::Result<()> {
         events: Evtchn::open_nonblocking()?,
         granter: Gntalloc::open()?,
         grants: BTreeMap::new(),
+        held: None,
     };
     store.watch("data/request")?;
     let mut last = String::new();
@@ -100,6 +121,7 @@ struct Hands {
     events: Evtchn,
     granter: Gntalloc,
     grants: BTreeMap<usize, Granted>,
+    held: Option<Held>,
 }
 
 fn word<T: FromStr>(words: &mut SplitWhitespace<'_>) -> Result<T, String> {
@@ -176,6 +198,24 @@ impl Hands {
                 .unbind(word(&mut words)?)
                 .map(done)
                 .map_err(text),
+            "storm" => {
+                let (port, grant) = (word(&mut words)?, word(&mut words)?);
+                let count: u32 = word(&mut words)?;
+                let memory = &self.granted(grant)?.memory;
+                for number in 1..=count {
+                    memory.write_at(0, &number);
+                    self.events.notify(port).map_err(text)?;
+                }
+                Ok(String::new())
+            }
+            "hold" => {
+                self.held = Some(Held::new()?);
+                Ok(String::new())
+            }
+            "held" => {
+                let held = self.held.take().ok_or("nothing is held")?;
+                held.check().map(done)
+            }
             _ => Err("no such request".into()),
         }
     }

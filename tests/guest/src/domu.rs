@@ -25,6 +25,7 @@ pub struct Guest {
     kind: Kind,
     name: String,
     command: Option<String>,
+    ours: &'static [&'static str],
 }
 
 impl Guest {
@@ -34,7 +35,14 @@ impl Guest {
             kind,
             name: format!("{kind:?}").to_lowercase(),
             command: None,
+            ours: &[],
         }
+    }
+
+    /// The guest uses these of our drivers, rather than the kernel's own.
+    pub fn ours(mut self, modules: &'static [&'static str]) -> Self {
+        self.ours = modules;
+        self
     }
 
     /// A name of the caller's choice.
@@ -65,11 +73,15 @@ impl Guest {
             .as_ref()
             .map(|c| format!(" xen_rust.cmd={c}"))
             .unwrap_or_default();
+        let initrd = match self.ours {
+            [] => INITRD.into(),
+            modules => self.write_initrd(modules)?,
+        };
         let path = format!("/tmp/{}.cfg", self.name);
         fs::write(
             &path,
             format!(
-                "name = \"{}\"\ntype = \"{kind}\"\nkernel = \"{KERNEL}\"\nramdisk = \"{INITRD}\"\n\
+                "name = \"{}\"\ntype = \"{kind}\"\nkernel = \"{KERNEL}\"\nramdisk = \"{initrd}\"\n\
                  extra = \"console=hvc0 quiet xen_rust.mode=domu{command}\"\nmemory = 96\nvcpus = 1\n\
                  on_crash = \"destroy\"\n",
                 self.name
@@ -78,10 +90,48 @@ impl Guest {
         Ok(path)
     }
 
+    /// Writes an image that has our modules, too; gives its path.
+    ///
+    /// The kernel unpacks several archives one after the other.
+    fn write_initrd(&self, modules: &[&str]) -> std::io::Result<String> {
+        let mut image = fs::read(INITRD)?;
+        let mut entry = |name: &str, mode: u32, content: &[u8]| {
+            image.resize(image.len().next_multiple_of(4), 0);
+            let size = content.len();
+            let name_size = name.len() + 1;
+            image.extend(
+                format!(
+                    "070701{:08x}{mode:08x}{:016x}{:08x}{:08x}{size:08x}{:032x}{name_size:08x}{:08x}{name}\0",
+                    0, 0, 1, 0, 0, 0
+                )
+                .as_bytes(),
+            );
+            image.resize(image.len().next_multiple_of(4), 0);
+            image.extend(content);
+        };
+        let folder = crate::agent::OURS.trim_start_matches('/');
+        entry(folder, 0o40755, &[]);
+        for module in modules {
+            let file = format!("/lib/modules/{}/updates/{module}.ko", sys::kernel_release());
+            entry(&format!("{folder}/{module}.ko"), 0o100644, &fs::read(file)?);
+        }
+        entry("TRAILER!!!", 0, &[]);
+        let path = self.own_initrd();
+        fs::write(&path, image)?;
+        Ok(path)
+    }
+
+    fn own_initrd(&self) -> String {
+        format!("/tmp/{}.initrd", self.name)
+    }
+
     /// Creates the guest and lets it run.
     pub fn create(&self) -> Result<Running, String> {
         let path = self.write_configuration().map_err(|e| e.to_string())?;
-        xl(&["create", &path])?;
+        let created = xl(&["create", &path]);
+        // Memory that is not needed any more, if it is there at all.
+        let _ = fs::remove_file(self.own_initrd());
+        created?;
         let id = domain_id(&self.name).ok_or("the guest has no number")?;
         Ok(Running {
             name: self.name.clone(),

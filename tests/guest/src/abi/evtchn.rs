@@ -64,6 +64,8 @@ pub const PORT_STATUS: u32 = (1 << 31) | iow(b'E', 0x80, size_of::<PortStatus>()
 /// Chooses the vCPU that takes a port's events.
 pub const PORT_SET_VCPU: u32 = iow(b'E', 0x81, size_of::<PortVcpu>());
 
+/// The channel is gone.
+pub const STATE_CLOSED: u32 = 0;
 /// State of a port: bound to another domain's.
 pub const STATE_INTERDOMAIN: u32 = 2;
 /// State of a port: bound to a virtual interrupt.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::device_file;
-use crate::abi::{evtchn as abi, DomId};
+use crate::abi::{evtchn as abi, DomId, DOMID_SELF};
 use crate::sys::{self, Errno, Result};
 
 /// An event channel's local end.
@@ -112,8 +112,8 @@ impl Evtchn {
     ///
     /// Events sent through one end arrive at the other.
     pub fn loopback(&self) -> Result<(Port, Port)> {
-        let near = self.bind_unbound(0)?;
-        let far = self.bind_interdomain(0, near)?;
+        let near = self.bind_unbound(DOMID_SELF.into())?;
+        let far = self.bind_interdomain(DOMID_SELF.into(), near)?;
         // Binding marks the new end pending, lest an event sent before be lost.
         let first = |port: &Port| *port == far;
         while self.wait(Duration::from_secs(1))? && !first(&self.next(Duration::ZERO)?) {}

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
+use crate::boot::{Drivers, Words};
 use crate::daemons::tool;
 use crate::device::{Evtchn, Privcmd};
 use crate::domu::{self, output, xl, Guest};
@@ -37,11 +38,12 @@ pub const SUITE: Suite = Suite {
 };
 
 /// What a tool prints; it must succeed.
-fn run(program: &str, arguments: &[&str]) -> TestResult<String> {
+pub fn run(program: &str, arguments: &[&str]) -> TestResult<String> {
     output(program, arguments).or_fail()
 }
 
-fn contains(text: &str, part: &str) -> TestResult {
+/// The text must have this in it.
+pub fn contains(text: &str, part: &str) -> TestResult {
     check(text.contains(part), format_args!("no {part:?} in {text:?}"))
 }
 
@@ -155,12 +157,15 @@ fn pvh_console() -> TestResult {
     console(Kind::Pvh)
 }
 
-/// Pauses, looks into, saves, restores and destroys a guest.
+/// Pauses, looks into, saves, restores and destroys a guest, which has event channels open all the time.
 fn life(kind: Kind) -> TestResult {
     if !domu::available() {
         return skip("the image has no guest");
     }
-    let guest = Guest::new(kind).create().or_fail()?;
+    // The C driver in the guest would not live through that.
+    let ours = Words::read().drivers() == Drivers::Rust;
+    let modules: &[&str] = if ours { &["xen-evtchn"] } else { &[] };
+    let guest = Guest::new(kind).ours(modules).create().or_fail()?;
     let id = guest.id().to_string();
     let mut agent = guest.agent().or_fail()?;
     agent
@@ -172,6 +177,9 @@ fn life(kind: Kind) -> TestResult {
     contains(&run(&tool("xenctx"), &[&id, "0"])?, "rip")?;
     if kind == Kind::Pv {
         run(&tool("xen-mfndump"), &["dump-p2m", &id])?;
+    }
+    if ours {
+        agent.call("hold").or_fail()?;
     }
     run("xl", &["pause", guest.name()])?;
     run("xl", &["unpause", guest.name()])?;
@@ -189,6 +197,10 @@ fn life(kind: Kind) -> TestResult {
         .call("echo again")
         .or_fail()
         .and_then(|said| contains(&said, "again"))?;
+    if ours {
+        agent.call("held").or_fail()?;
+    }
+    super::guests::channels(&mut agent, restored.id())?;
     restored.destroy().or_fail()?;
     contains(&xl(&["list"]).or_fail()?, "Domain-0")
 }
