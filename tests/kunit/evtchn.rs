@@ -66,6 +66,22 @@ mod ring_tests {
     }
 
     #[test]
+    fn a_single_one_is_taken_alone() {
+        let (ports, inbox, mut fifo) = (Ports::new(), Inbox::new(), Fifo::new());
+        assert!(fifo.take_single(&inbox, &ports).is_none());
+        ports.post(&inbox, 3);
+        assert!(fifo.take_single(&inbox, &ports) == Some((13, 3)));
+        assert!(!inbox.is_pending());
+        ports.post(&inbox, 3);
+        ports.post(&inbox, 0);
+        assert!(fifo.take_single(&inbox, &ports).is_none());
+        fifo.collect(&inbox, &ports);
+        assert!(fifo.pop(&inbox, &ports) == Some(3));
+        assert!(fifo.take_single(&inbox, &ports).is_none());
+        assert!(fifo.len() == 1);
+    }
+
+    #[test]
     fn put_back_comes_again() {
         let (ports, inbox, mut fifo) = (Ports::new(), Inbox::new(), Fifo::new());
         ports.post(&inbox, 1);

@@ -236,15 +236,23 @@ impl EventFile {
         if !self.is_readable() {
             return Ok(0);
         }
+        // Written under the lock, so that what is unbound from now on is not reported any more, and
+        // so that what cannot be written stays where it is.
         let mut table = self.table.lock();
+        // As it mostly is.
+        if let Some((port, place)) = table.take_single(&self.inbox) {
+            if into.write_without_faults(&[port]) {
+                return Ok(1);
+            }
+            table.put_back(&self.inbox, &[place]);
+            return Err(1);
+        }
         let taken = table.take(&self.inbox, want);
         let count = taken.len();
-        // Under the lock, so that what is unbound from now on is not reported any more, and so that
-        // what cannot be written stays where it is.
         if count == 0 || into.write_without_faults(taken) {
             return Ok(count);
         }
-        table.put_back(&self.inbox, count);
+        table.put_back_taken(&self.inbox, count);
         Err(count)
     }
 

@@ -248,6 +248,18 @@ impl Fifo {
         self.head == NONE
     }
 
+    /// Takes the entry out if it is the only one. Returns what it is called and its index.
+    #[inline]
+    pub fn take_single(&mut self, inbox: &Inbox, nodes: &impl Nodes) -> Option<(u32, u32)> {
+        if !self.is_empty() {
+            return None;
+        }
+        let index = inbox.take(1)?.newest();
+        let node = nodes.node(index)?;
+        node.release();
+        Some((node.name, index))
+    }
+
     /// Takes entries out, oldest first, as many as there are places in `names` and in `indices`.
     ///
     /// Writes what they are called to `names` and their indices to `indices`. Returns how many.

@@ -324,9 +324,17 @@ impl Table {
         self.fifo.len()
     }
 
+    /// Takes a port out if it is the only one that is pending. Returns its number and its place.
+    ///
+    /// Who cannot pass it on [puts it back](Table::put_back) before giving up the lock.
+    #[inline]
+    pub(crate) fn take_single(&mut self, inbox: &Inbox) -> Option<(u32, u32)> {
+        self.fifo.take_single(inbox, &self.room.as_ref()?.entries)
+    }
+
     /// Takes ports out that are pending, those that are for longest, up to `want`.
     ///
-    /// Who cannot pass them on [puts them back](Table::put_back) before giving up the lock.
+    /// Who cannot pass them on [puts them back](Table::put_back_taken) before giving up the lock.
     #[inline]
     pub(crate) fn take(&mut self, inbox: &Inbox, want: usize) -> &[u32] {
         let Some(room) = &mut self.room else {
@@ -341,9 +349,17 @@ impl Table {
         room.ports.get(..count).unwrap_or(&[])
     }
 
-    /// Puts the `count` ports back that were taken out last.
+    /// Puts ports back that were taken out, by their places.
     #[cold]
-    pub(crate) fn put_back(&mut self, inbox: &Inbox, count: usize) {
+    pub(crate) fn put_back(&mut self, inbox: &Inbox, places: &[u32]) {
+        if let Some(room) = &self.room {
+            self.fifo.put_back(inbox, &room.entries, places);
+        }
+    }
+
+    /// Puts the `count` ports back that [`Table::take`] has taken out.
+    #[cold]
+    pub(crate) fn put_back_taken(&mut self, inbox: &Inbox, count: usize) {
         if let Some(room) = &self.room {
             let places = room.places.get(..count).unwrap_or(&[]);
             self.fifo.put_back(inbox, &room.entries, places);

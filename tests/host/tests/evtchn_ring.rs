@@ -29,6 +29,7 @@ enum Step {
     Post(u32),
     Collect,
     Pop,
+    TakeSingle,
     /// So many at once.
     Take(usize),
     /// And put back, after these were posted again.
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..NODES).prop_map(Step::Post),
         1 => Just(Step::Collect),
         1 => Just(Step::Pop),
+        2 => Just(Step::TakeSingle),
         3 => some().prop_map(Step::Take),
         2 => (some(), proptest::collection::vec(0..NODES, 0..3))
             .prop_map(|(most, again)| Step::PutBack(most, again)),
@@ -104,6 +106,15 @@ proptest! {
                     model.collect();
                 }
                 Step::Pop => prop_assert_eq!(fifo.pop(&inbox, &nodes), model.old.pop_front()),
+                Step::TakeSingle => {
+                    let taken = fifo.take_single(&inbox, &nodes);
+                    let expected = if model.old.is_empty() && model.new.len() == 1 {
+                        model.new.pop_front()
+                    } else {
+                        None
+                    };
+                    prop_assert_eq!(taken, expected.map(|index| (name(index), index)));
+                }
                 Step::Take(most) => prop_assert_eq!(take(&mut fifo, most), model.take(most)),
                 Step::PutBack(most, again) => {
                     let taken = take(&mut fifo, most);
