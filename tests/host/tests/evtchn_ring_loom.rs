@@ -283,12 +283,12 @@ fn what_is_left_is_not_overlooked() {
         file.interrupt(0);
         file.interrupt(1);
         let sleeper = Sleeper::new();
-        let reader = {
-            let file = file.clone();
-            thread::spawn(move || file.take())
+        let other = {
+            let (file, sleeper) = (file.clone(), sleeper.clone());
+            thread::spawn(move || sleeper.sleeps(&file))
         };
-        let slept = sleeper.sleeps(&file);
-        assert_eq!(reader.join().unwrap(), Some((0, 1)));
+        assert_eq!(file.take(), Some((0, 1)));
+        let slept = other.join().unwrap();
         assert!(!slept);
         assert!(file.inbox.is_pending());
     });
@@ -301,20 +301,18 @@ fn what_is_put_back_wakes() {
         let file = File::new(1);
         file.interrupt(0);
         let sleeper = Sleeper::new();
-        let reader = {
+        let other = {
             let (file, sleeper) = (file.clone(), sleeper.clone());
-            thread::spawn(move || {
-                let (mut names, mut indices) = ([0; 1], [0; 1]);
-                {
-                    let mut fifo = file.fifo.lock().unwrap();
-                    fifo.take(&file.inbox, &file.ports, &mut names, &mut indices);
-                    fifo.put_back(&file.inbox, &file.ports, &indices);
-                }
-                sleeper.wake();
-            })
+            thread::spawn(move || sleeper.sleeps(&file))
         };
-        let slept = sleeper.sleeps(&file);
-        reader.join().unwrap();
+        let (mut names, mut indices) = ([0; 1], [0; 1]);
+        {
+            let mut fifo = file.fifo.lock().unwrap();
+            fifo.take(&file.inbox, &file.ports, &mut names, &mut indices);
+            fifo.put_back(&file.inbox, &file.ports, &indices);
+        }
+        sleeper.wake();
+        let slept = other.join().unwrap();
         assert!(!slept || sleeper.woken.load(Ordering::Relaxed));
         assert_eq!(file.take(), Some((0, 1)));
     });
