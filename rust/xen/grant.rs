@@ -11,7 +11,7 @@
 use crate::{
     bindings,
     restriction::Authorised,
-    unpopulated::Target, //
+    unpopulated::Unpopulated, //
 };
 use core::mem::MaybeUninit;
 use kernel::{
@@ -131,11 +131,6 @@ impl MapBatch {
         }
     }
 
-    #[inline]
-    fn is_full(&self) -> bool {
-        self.len == MAP_BATCH
-    }
-
     /// Adds the grant `reference` of the authorised domain, to be mapped into `page`.
     ///
     /// # Errors
@@ -147,7 +142,7 @@ impl MapBatch {
         right: Authorised<'_>,
         reference: Ref,
         access: Access,
-        page: Target,
+        page: Unpopulated<'_>,
         pte: Option<PteAddress>,
     ) -> Result {
         let (Some(op), Some(kernel_op), Some(slot)) = (
@@ -158,7 +153,7 @@ impl MapBatch {
             return Err(EINVAL);
         };
         let in_page = bindings::gnttab_map_grant_ref {
-            host_addr: page.host_addr,
+            host_addr: page.host_addr(),
             flags: access.flags(),
             ref_: reference.raw(),
             dom: right.domain().raw(),
@@ -181,41 +176,43 @@ impl MapBatch {
         } else {
             op.write(in_page);
         }
-        slot.write(page.page);
+        slot.write(page.as_ptr());
         // INVARIANT: The element has been written.
         self.len += 1;
         Ok(())
     }
 
-    /// Asks Xen, and tells `each` what became of each grant, in order. Leaves the batch empty.
+    /// Asks Xen, and tells what became of each grant, in order. Leaves the batch empty.
     ///
     /// Waits while a page is paged out in the other domain. May sleep.
-    fn submit(&mut self, mut each: impl FnMut(Mapped)) {
+    #[inline]
+    fn submit(&mut self) -> impl Iterator<Item = Mapped> + '_ {
         let len = core::mem::replace(&mut self.len, 0);
-        if len == 0 {
-            return;
-        }
-        let kernel_ops = if self.user {
+        let user = self.user;
+        let kernel_ops = if user {
             self.kernel_ops.as_mut_ptr().cast()
         } else {
             core::ptr::null_mut()
         };
-        // The result says no more than the states of the single operations do.
-        //
-        // SAFETY: By the type invariant the operations and the pages are initialised. The pages
-        // are the caller's, and have nothing in them.
-        unsafe {
-            bindings::gnttab_map_refs(
-                self.ops.as_mut_ptr().cast(),
-                kernel_ops,
-                self.pages.as_mut_ptr().cast(),
-                len as c_uint,
-            )
-        };
-        for (op, kernel_op) in self.ops.iter().zip(&self.kernel_ops).take(len) {
+        if len != 0 {
+            // The result says no more than the states of the single operations do.
+            //
+            // SAFETY: By the type invariant the operations and the pages are initialised. The
+            // pages are the caller's, and have nothing in them.
+            unsafe {
+                bindings::gnttab_map_refs(
+                    self.ops.as_mut_ptr().cast(),
+                    kernel_ops,
+                    self.pages.as_mut_ptr().cast(),
+                    len as c_uint,
+                )
+            };
+        }
+        let ops = self.ops.iter().zip(&self.kernel_ops).take(len);
+        ops.map(move |(op, kernel_op)| {
             // SAFETY: By the type invariant.
             let op = Self::handle(unsafe { op.assume_init_ref() });
-            each(if self.user {
+            if user {
                 Mapped {
                     // SAFETY: By the type invariant.
                     page: Self::handle(unsafe { kernel_op.assume_init_ref() }),
@@ -226,8 +223,8 @@ impl MapBatch {
                     page: op,
                     user: None,
                 }
-            });
-        }
+            }
+        })
     }
 
     #[inline]

@@ -14,7 +14,10 @@ use crate::{
         }, //
     },
 };
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     error::to_result,
     ffi::c_uint,
@@ -37,13 +40,35 @@ pub struct UnpopulatedPages {
     kept: bool,
 }
 
-/// A page, as Xen is told of it.
+/// A page of a batch.
+///
+/// # Invariants
+///
+/// The page is valid.
 #[derive(Copy, Clone)]
-pub(crate) struct Target {
-    /// Where the kernel itself sees it.
-    pub(crate) host_addr: u64,
-    /// The page.
-    pub(crate) page: *mut PageStruct,
+pub(crate) struct Unpopulated<'a>(NonNull<PageStruct>, PhantomData<&'a PageStruct>);
+
+impl Unpopulated<'_> {
+    /// The page, for functions of the kernel.
+    #[inline]
+    pub(crate) fn as_ptr(self) -> *mut PageStruct {
+        self.0.as_ptr()
+    }
+
+    /// Where the kernel itself sees it, as Xen is told.
+    #[inline]
+    pub(crate) fn host_addr(self) -> u64 {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::xen_rust_grant_host_addr(self.as_ptr()) }
+    }
+
+    /// Whether somebody but the batch holds a reference to the page: a page table of user space, or
+    /// whoever pinned it.
+    #[inline]
+    pub(crate) fn is_shared(self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::xen_rust_page_count(self.as_ptr()) > 1 }
+    }
 }
 
 /// Where pages are from, and go back to.
@@ -165,25 +190,13 @@ impl UnpopulatedPages {
         NonNull::new(*self.pages.get(index)?)
     }
 
-    /// Page `index`, as Xen is told of it; [`None`] beyond the end, or when the page is kept.
+    /// The pages from `first` on, [`None`] for those that are kept.
     #[inline]
-    pub(crate) fn target(&self, index: usize) -> Option<Target> {
-        let page = self.page(index)?.as_ptr();
-        Some(Target {
-            // SAFETY: By the type invariant the page is valid.
-            host_addr: unsafe { bindings::xen_rust_grant_host_addr(page) },
-            page,
-        })
-    }
-
-    /// Whether somebody but the batch holds a reference to page `index`: a page table of user
-    /// space, or whoever pinned it.
-    #[inline]
-    pub fn is_shared(&self, index: usize) -> bool {
-        self.page(index).is_some_and(|page| {
-            // SAFETY: By the type invariant the page is valid.
-            unsafe { bindings::xen_rust_page_count(page.as_ptr()) > 1 }
-        })
+    pub(crate) fn iter_from(&self, first: usize) -> impl Iterator<Item = Option<Unpopulated<'_>>> {
+        let pages = self.pages.get(first..).unwrap_or_default();
+        // INVARIANT: The page is one of the batch's.
+        let borrow = |&page| Some(Unpopulated(NonNull::new(page)?, PhantomData));
+        pages.iter().map(borrow)
     }
 
     /// Whether page `index` is in a page table of user space.

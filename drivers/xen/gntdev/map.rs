@@ -33,7 +33,10 @@ use kernel::{
 };
 use xen::{
     domid::DomId,
-    ext::task,
+    ext::{
+        few::Few,
+        task, //
+    },
     grant::{
         Access,
         Ref, //
@@ -46,7 +49,7 @@ use xen::{
 
 /// The grants of a map, in little room.
 pub(crate) struct Grants {
-    refs: KVVec<Ref>,
+    refs: Few<Ref>,
     domains: Domains,
 }
 
@@ -56,6 +59,45 @@ enum Domains {
     One(DomId),
     /// Each of its own.
     Each(KVVec<DomId>),
+}
+
+impl Domains {
+    /// Adds the domain of the grant `raw`, which is number `index` of `count`.
+    #[inline]
+    fn add(
+        &mut self,
+        raw: RawGrant,
+        index: usize,
+        count: usize,
+        restriction: &Restriction,
+    ) -> Result {
+        let [domid, _] = raw;
+        match self {
+            Self::One(one) if u32::from(one.raw()) == domid => {}
+            Self::One(one) => {
+                let domain = allowed(raw, restriction)?;
+                let mut each = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
+                each.extend_with(index, *one, GFP_KERNEL)?;
+                each.push(domain, GFP_KERNEL)?;
+                *self = Self::Each(each);
+            }
+            Self::Each(each) => each.push(allowed(raw, restriction)?, GFP_KERNEL)?,
+        }
+        Ok(())
+    }
+}
+
+/// `struct ioctl_gntdev_grant_ref`: the domain and the reference.
+type RawGrant = [u32; 2];
+
+/// How many of them are read at once.
+const AT_ONCE: usize = 32;
+
+/// The domain of a grant, if it is one, and `restriction` allows it.
+fn allowed([domid, _]: RawGrant, restriction: &Restriction) -> Result<DomId> {
+    let domain = DomId::from_wide(domid).ok_or(EINVAL)?;
+    restriction.check(domain).map_err(|_| EPERM)?;
+    Ok(domain)
 }
 
 impl Grants {
@@ -73,32 +115,37 @@ impl Grants {
         count: usize,
         restriction: &Restriction,
     ) -> Result<Self> {
+        let first = reader.read::<RawGrant>()?;
+        let mut domains = Domains::One(allowed(first, restriction)?);
+        let [_, reference] = first;
+        if count == 1 {
+            return Ok(Self {
+                refs: Few::One(Ref::new(reference)),
+                domains,
+            });
+        }
         let mut refs = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
-        let mut domains: Option<Domains> = None;
-        for index in 0..count {
-            let [domid, reference] = reader.read::<[u32; 2]>()?;
-            let domain = DomId::from_wide(domid).ok_or(EINVAL)?;
-            restriction.check(domain).map_err(|_| EPERM)?;
-
-            match &mut domains {
-                None => domains = Some(Domains::One(domain)),
-                Some(Domains::One(one)) if *one == domain => {}
-                Some(Domains::One(one)) => {
-                    let mut each = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
-                    each.extend_with(index, *one, GFP_KERNEL)?;
-                    each.push(domain, GFP_KERNEL)?;
-                    domains = Some(Domains::Each(each));
-                }
-                Some(Domains::Each(each)) => each.push(domain, GFP_KERNEL)?,
-            }
+        refs.push(Ref::new(reference), GFP_KERNEL)?;
+        let mut add = |raw: RawGrant| {
+            let [_, reference] = raw;
+            domains.add(raw, refs.len(), count, restriction)?;
             refs.push(Ref::new(reference), GFP_KERNEL)?;
-            if index % 1024 == 1023 {
+            Ok::<_, Error>(count.saturating_sub(refs.len()))
+        };
+        let mut left = count.saturating_sub(1);
+        while left != 0 {
+            if left >= AT_ONCE {
+                for raw in reader.read::<[RawGrant; AT_ONCE]>()? {
+                    left = add(raw)?;
+                }
                 task::checkpoint()?;
+            } else {
+                left = add(reader.read()?)?;
             }
         }
         Ok(Self {
-            refs,
-            domains: domains.ok_or(EINVAL)?,
+            refs: Few::Many(refs),
+            domains,
         })
     }
 
@@ -114,37 +161,35 @@ impl Grants {
         count: usize,
     ) -> Result<Self> {
         let mut refs = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
-        for _ in 0..count {
+        for index in 0..count {
             refs.push(Ref::new(reader.read::<u32>()?), GFP_KERNEL)?;
+            if index % 1024 == 1023 {
+                task::checkpoint()?;
+            }
         }
         Ok(Self {
-            refs,
+            refs: Few::Many(refs),
             domains: Domains::One(domain),
         })
     }
 
-    /// The domain of grant `index`.
-    fn domain(&self, index: usize) -> Option<DomId> {
-        match &self.domains {
+    /// The grants, each with the right to map it, or `EPERM` when `restriction` does not allow its
+    /// domain (any more).
+    pub(crate) fn each<'a>(
+        &'a self,
+        restriction: &'a Restriction,
+    ) -> impl Iterator<Item = Result<(Authorised<'a>, Ref)>> + 'a {
+        let domain = |index| match &self.domains {
             Domains::One(domain) => Some(*domain),
             Domains::Each(each) => each.get(index).copied(),
-        }
-    }
-
-    /// Grant `index`, with the right to map it.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM` when `restriction` does not allow its domain (any more), `EINVAL` beyond the end.
-    pub(crate) fn get<'a>(
-        &self,
-        index: usize,
-        restriction: &'a Restriction,
-    ) -> Result<(Authorised<'a>, Ref)> {
-        let reference = self.reference(index)?;
-        let domain = self.domain(index).ok_or(EINVAL)?;
-        let right = restriction.check(domain).map_err(|_| EPERM)?;
-        Ok((right, reference))
+        };
+        self.refs
+            .iter()
+            .enumerate()
+            .map(move |(index, &reference)| {
+                let domain = domain(index).ok_or(EINVAL)?;
+                Ok((restriction.check(domain).map_err(|_| EPERM)?, reference))
+            })
     }
 
     /// The right to map the grants, if they are all of one domain.
@@ -159,10 +204,9 @@ impl Grants {
         }
     }
 
-    /// The reference of grant `index`, or `EINVAL` beyond the end.
-    #[inline]
-    pub(crate) fn reference(&self, index: usize) -> Result<Ref> {
-        self.refs.get(index).copied().ok_or(EINVAL)
+    /// The references.
+    pub(crate) fn references(&self) -> &[Ref] {
+        &self.refs
     }
 
     /// Calls `each` with runs of grants of the same domain.

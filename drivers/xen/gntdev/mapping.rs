@@ -220,12 +220,12 @@ impl Mapping {
     fn map_grants(&self, access: Access, restriction: &Restriction) -> Result {
         let grants = &self.claim.grants;
         match grants.right(restriction)? {
-            Some(right) => self
-                .pages
-                .map(access, |index| Ok((right, grants.reference(index)?))),
-            None => self
-                .pages
-                .map(access, |index| grants.get(index, restriction)),
+            Some(right) => {
+                let refs = grants.references().iter();
+                let grants = refs.map(|&reference| Ok((right, reference)));
+                self.pages.map(access, grants)
+            }
+            None => self.pages.map(access, grants.each(restriction)),
         }
     }
 

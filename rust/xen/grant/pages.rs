@@ -10,6 +10,7 @@ use super::{
     Ref,
     UnmapBatch,
     UserPtes,
+    MAP_BATCH,
     UNMAP_BATCH, //
 };
 use crate::{
@@ -171,44 +172,53 @@ impl GrantPages {
             .map_or(core::ptr::null_mut(), |page| page.as_ptr())
     }
 
-    /// Maps a grant into each page: the one that `grant` names for it.
+    /// Maps a grant into each page: `grants` are as many.
     ///
     /// Stops at the first grants that Xen refuses. What has been mapped by then stays mapped: the
     /// caller releases it. May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when Xen refuses a grant, `EINTR` when a fatal signal is pending, and what `grant`
-    /// says.
+    /// `EINVAL` when Xen refuses a grant or there are too few, `EINTR` when a fatal signal is
+    /// pending, and what `grants` say.
     pub fn map<'a>(
         &self,
         access: Access,
-        mut grant: impl FnMut(usize) -> Result<(Authorised<'a>, Ref)>,
+        mut grants: impl Iterator<Item = Result<(Authorised<'a>, Ref)>>,
     ) -> Result {
         let mut guard = self.slots.lock();
         let slots = &mut *guard;
         let mut batch = MapBatch::new(slots.ptes.is_some());
-        let mut first = 0;
-        let mut result = Ok(());
-
-        for index in 0..self.pages.len() {
-            let (right, reference) = match grant(index) {
-                Ok(grant) => grant,
-                Err(e) => {
-                    result = Err(e);
-                    break;
-                }
-            };
-            let page = self.pages.target(index).ok_or(EINVAL)?;
-            let pte = slots.ptes.as_ref().and_then(|ptes| ptes.address(index));
-            batch.push(right, reference, access, page, pte)?;
-            if batch.is_full() {
-                slots.submit(&mut batch, first)?;
-                first = index + 1;
-                task::checkpoint()?;
+        let mut pages = self.pages.iter_from(0);
+        let mut ptes = slots.ptes.as_ref().map(|ptes| ptes.addresses(0));
+        let mut entries = slots.entries.iter_mut();
+        loop {
+            for _ in 0..entries.len().min(MAP_BATCH) {
+                let (right, reference) = grants.next().ok_or(EINVAL)??;
+                let page = pages.next().flatten().ok_or(EINVAL)?;
+                let pte = ptes.as_mut().and_then(Iterator::next);
+                batch.push(right, reference, access, page, pte)?;
             }
+            let mut whole = true;
+            for (mapped, entry) in batch.submit().zip(&mut entries) {
+                whole &= mapped.page.is_some() && mapped.user.is_some() == ptes.is_some();
+                // A slot that is not free cannot be: the pages are mapped into once.
+                if let Some(handle) = mapped.page {
+                    slots.held += usize::from(entry.page.occupy(handle).is_ok());
+                }
+                if let Some(handle) = mapped.user {
+                    slots.in_user += usize::from(entry.user.occupy(handle).is_ok());
+                }
+            }
+            if !whole {
+                slots.partial = true;
+                return Err(EINVAL);
+            }
+            if entries.len() == 0 {
+                return Ok(());
+            }
+            task::checkpoint()?;
         }
-        slots.submit(&mut batch, first).and(result)
     }
 
     /// Inserts the pages into a new mapping of as many pages, of user space in a translated domain.
@@ -346,86 +356,44 @@ impl Slots {
             .is_some_and(|entry| entry.page.is_mapped())
     }
 
-    /// Asks Xen to map a batch, whose first grant is that of page `first`.
-    fn submit(&mut self, batch: &mut MapBatch, first: usize) -> Result {
-        let mut result = Ok(());
-        let user_too = self.ptes.is_some();
-        let held = &mut self.held;
-        let in_user = &mut self.in_user;
-        let partial = &mut self.partial;
-        let mut entries = self.entries.iter_mut().skip(first);
-        batch.submit(|mapped| {
-            if mapped.page.is_none() || (user_too && mapped.user.is_none()) {
-                *partial = true;
-                result = Err(EINVAL);
-            }
-            let Some(entry) = entries.next() else {
-                return;
-            };
-            // A slot that is not free cannot be: the pages are mapped into once.
-            if let Some(handle) = mapped.page {
-                *held += usize::from(entry.page.occupy(handle).is_ok());
-            }
-            if let Some(handle) = mapped.user {
-                *in_user += usize::from(entry.user.occupy(handle).is_ok());
-            }
-        });
-        result
-    }
-
     /// Takes grants out of user space's page table entries: those of the batch `range` for which
     /// `retire` says so, and those that wait for it. Returns whether something of the batch waits.
     #[inline]
     fn detach_batch(&mut self, range: Range<usize>, retire: &impl Fn(usize) -> bool) -> bool {
-        let Some(entries) = self.entries.get_mut(range.clone()) else {
+        let (Some(entries), Some(ptes)) = (self.entries.get_mut(range.clone()), &self.ptes) else {
             return false;
         };
         let mut batch = UnmapBatch::new();
-        let mut waiting = 0usize;
-        for (at, entry) in entries.iter_mut().enumerate() {
-            let index = range.start + at;
-            let waited = entry.waits();
-            if retire(index) {
+        let (mut before, mut after) = (0usize, 0usize);
+        let ptes = ptes.addresses(range.start);
+        for (at, (entry, pte)) in entries.iter_mut().zip(ptes).enumerate() {
+            before += usize::from(entry.waits());
+            if retire(range.start + at) {
                 entry.user.retire();
                 entry.page.retire();
             }
-            if !entry.waits() {
-                continue;
-            }
-            waiting += 1;
-            self.waiting += usize::from(!waited);
-            let Some(handle) = entry.user.begin() else {
-                continue;
-            };
-            let pte = self.ptes.as_ref().and_then(|ptes| ptes.address(index));
-            let added = match pte {
-                Some(pte) => batch.add(pte.0, core::ptr::null_mut(), at, handle),
-                None => Err(handle),
-            };
-            if let Err(handle) = added {
-                entry.user.settle(Err(handle));
+            after += usize::from(entry.waits());
+            if let Some(handle) = entry.user.begin() {
+                if let Err(handle) = batch.add(pte.0, core::ptr::null_mut(), at, handle) {
+                    entry.user.settle(Err(handle));
+                }
             }
         }
-        let (in_user, refused) = (&mut self.in_user, &mut self.refused);
-        let total = &mut self.waiting;
+        let (mut gone, mut refused) = (0, 0);
         batch.submit_user(|at, answer| {
-            *refused += usize::from(answer.is_err());
+            refused += usize::from(answer.is_err());
             let Some(entry) = entries.get_mut(at) else {
                 return;
             };
             if entry.user.settle(answer) {
-                *in_user = in_user.saturating_sub(1);
-                // Where Xen had mapped only this half.
-                if !entry.waits() {
-                    waiting = waiting.saturating_sub(1);
-                    *total = total.saturating_sub(1);
-                }
+                gone += 1;
+                // Where Xen had mapped only this half nothing is left.
+                after -= usize::from(!entry.waits());
             }
         });
-        if waiting != 0 {
-            self.note_waiting(range);
-        }
-        waiting != 0
+        self.in_user = self.in_user.saturating_sub(gone);
+        self.refused += refused;
+        self.note_waiting(range, before, after)
     }
 
     /// Lets go of the grants in the batch `range` for which `retire` says so, and of those that wait,
@@ -446,54 +414,53 @@ impl Slots {
             return false;
         };
         let mut batch = UnmapBatch::new();
-        let mut left = 0usize;
-        for (at, entry) in entries.iter_mut().enumerate() {
-            let index = range.start + at;
-            if retire(index) && entry.page.retire() {
-                self.waiting += 1;
+        let (mut before, mut after) = (0usize, 0usize);
+        let pages = pages.iter_from(range.start);
+        for (at, (entry, page)) in entries.iter_mut().zip(pages).enumerate() {
+            before += usize::from(entry.waits());
+            if retire(range.start + at) {
+                entry.page.retire();
             }
             if !entry.waits() {
                 continue;
             }
-            left += 1;
-            if !entry.user.is_free() || pages.is_shared(index) {
-                continue;
-            }
-            let (Some(target), Some(handle)) = (pages.target(index), entry.page.begin()) else {
+            after += 1;
+            let Some(page) = page.filter(|page| entry.user.is_free() && !page.is_shared()) else {
                 continue;
             };
-            if let Err(handle) = batch.add(target.host_addr, target.page, at, handle) {
-                entry.page.settle(Err(handle));
+            if let Some(handle) = entry.page.begin() {
+                if let Err(handle) = batch.add(page.host_addr(), page.as_ptr(), at, handle) {
+                    entry.page.settle(Err(handle));
+                }
             }
         }
-        let (held, refused) = (&mut self.held, &mut self.refused);
-        let total = &mut self.waiting;
+        let (mut gone, mut refused) = (0, 0);
         batch.submit_pages(|at, answer| {
-            *refused += usize::from(answer.is_err());
-            let Some(entry) = entries.get_mut(at) else {
-                return;
-            };
-            if entry.page.settle(answer) {
-                left = left.saturating_sub(1);
-                *held = held.saturating_sub(1);
-                *total = total.saturating_sub(1);
+            refused += usize::from(answer.is_err());
+            if let Some(entry) = entries.get_mut(at) {
+                gone += usize::from(entry.page.settle(answer));
             }
         });
-        if left != 0 {
-            self.note_waiting(range);
+        self.held = self.held.saturating_sub(gone);
+        self.refused += refused;
+        self.note_waiting(range, before, after.saturating_sub(gone))
+    }
+
+    /// Takes note that in `range` there were `before` entries that waited, and are `after` now.
+    /// Returns whether there are any.
+    #[inline]
+    fn note_waiting(&mut self, range: Range<usize>, before: usize, after: usize) -> bool {
+        self.waiting = (self.waiting + after).saturating_sub(before);
+        if after != 0 {
+            self.retiring = if self.retiring.is_empty() {
+                range
+            } else {
+                self.retiring.start.min(range.start)..self.retiring.end.max(range.end)
+            };
         } else if self.waiting == 0 {
             self.retiring = 0..0;
         }
-        left != 0
-    }
-
-    /// Takes note that something in `range` waits.
-    fn note_waiting(&mut self, range: Range<usize>) {
-        self.retiring = if self.retiring.is_empty() {
-            range
-        } else {
-            self.retiring.start.min(range.start)..self.retiring.end.max(range.end)
-        };
+        after != 0
     }
 }
 

@@ -25,6 +25,12 @@ use kernel::{
 /// The bytes that one page of page table entries maps.
 const TABLE_SIZE: usize = 1 << bindings::PMD_SHIFT;
 
+/// How many entries it has.
+const ENTRIES: usize = TABLE_SIZE / PAGE_SIZE;
+
+/// The bytes of an entry.
+const ENTRY_SIZE: usize = size_of::<bindings::pte_t>();
+
 /// Where the page table entries of a mapping are.
 ///
 /// The entries of one page table lie one after the other, hence one number for each page table is
@@ -94,19 +100,53 @@ impl UserPtes {
         0
     }
 
-    /// Where the entry for page `index` of the mapping is.
+    /// Where the entries for the pages of the mapping are, from page `first` on.
     #[inline]
-    pub(super) fn address(&self, index: usize) -> Option<PteAddress> {
-        let at = index
-            .checked_mul(PAGE_SIZE)
-            .and_then(|bytes| self.start.checked_add(bytes))?;
-        let table = match (at / TABLE_SIZE).checked_sub(self.start / TABLE_SIZE)? {
-            0 => self.first,
-            number => *self.others.get(number - 1)?,
+    pub(super) fn addresses(&self, first: usize) -> Addresses<'_> {
+        let in_first = (self.start % TABLE_SIZE) >> PAGE_SHIFT;
+        let at = in_first.saturating_add(first);
+        let (table, entry) = (at / ENTRIES, at % ENTRIES);
+        let mut others = self.others.iter();
+        let table = match table {
+            0 => Some(&self.first),
+            number => others.nth(number - 1),
         };
-        let entry = (at % TABLE_SIZE) >> PAGE_SHIFT;
-        Some(PteAddress(
-            table + (entry * size_of::<bindings::pte_t>()) as u64,
-        ))
+        match table {
+            Some(table) => Addresses {
+                next: table.wrapping_add((entry * ENTRY_SIZE) as u64),
+                left: ENTRIES - entry,
+                others,
+            },
+            None => Addresses {
+                next: 0,
+                left: 0,
+                others,
+            },
+        }
+    }
+}
+
+/// Where page table entries are, one after the other.
+pub(super) struct Addresses<'a> {
+    next: u64,
+    /// How many of this page table are left.
+    left: usize,
+    /// The page tables after it.
+    others: core::slice::Iter<'a, u64>,
+}
+
+impl Iterator for Addresses<'_> {
+    type Item = PteAddress;
+
+    #[inline]
+    fn next(&mut self) -> Option<PteAddress> {
+        if self.left == 0 {
+            self.next = *self.others.next()?;
+            self.left = ENTRIES;
+        }
+        self.left -= 1;
+        let address = self.next;
+        self.next = address.wrapping_add(ENTRY_SIZE as u64);
+        Some(PteAddress(address))
     }
 }
