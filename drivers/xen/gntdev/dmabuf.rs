@@ -84,30 +84,33 @@ const DMA_COHERENT: u32 = 1 << 1;
 /// Between tries to end grants that the other domain still uses, in milliseconds.
 const RETRY_MS: u32 = 100;
 
-/// The buffers of an open file.
+/// The buffers of an open file. Most files never have one, and no memory for them.
 #[pin_data]
 pub(crate) struct Buffers {
-    exports: Arc<Exports>,
     #[pin]
-    imports: Mutex<KVVec<(u32, Arc<Import>)>>,
+    made: Mutex<Option<Arc<Lists>>>,
 }
 
-/// The buffers that a file has exported, and that are still in use.
+/// The buffers of a file that has some.
 #[pin_data]
-struct Exports {
-    /// File descriptor and identity.
+struct Lists {
+    /// What it has exported and is still in use: file descriptor and identity.
     #[pin]
-    list: Mutex<KVVec<(u32, u64)>>,
+    exports: Mutex<KVVec<(u32, u64)>>,
     /// One of them went.
     #[pin]
     gone: CondVar,
+    /// The identity of the next.
     next: AtomicU64,
+    /// What it has imported.
+    #[pin]
+    imports: Mutex<KVVec<(u32, Arc<Import>)>>,
 }
 
 /// An exported buffer.
 struct Export {
     mapping: Arc<Mapping>,
-    exports: Arc<Exports>,
+    lists: Arc<Lists>,
     id: u64,
 }
 
@@ -122,9 +125,9 @@ impl Exporter for Export {
 impl Drop for Export {
     fn drop(&mut self) {
         self.mapping.as_arc_borrow().end();
-        let mut list = self.exports.list.lock();
-        list.retain(|entry| entry.1 != self.id);
-        self.exports.gone.notify_all();
+        let mut exports = self.lists.exports.lock();
+        exports.retain(|entry| entry.1 != self.id);
+        self.lists.gone.notify_all();
     }
 }
 
@@ -198,19 +201,34 @@ fn pages(count: usize, flags: u32) -> Result<UnpopulatedPages> {
 }
 
 impl Buffers {
-    pub(crate) fn new() -> Result<impl PinInit<Self>> {
-        let exports = Arc::pin_init(
-            pin_init!(Exports {
-                list <- new_mutex!(KVVec::new(), "gntdev::Exports"),
-                gone <- new_condvar!("gntdev::Exports::gone"),
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            made <- new_mutex!(None, "gntdev::Buffers"),
+        })
+    }
+
+    /// The lists, if there has been a buffer.
+    fn lists(&self) -> Option<Arc<Lists>> {
+        self.made.lock().clone()
+    }
+
+    /// The lists, for a buffer to be added.
+    fn make_lists(&self) -> Result<Arc<Lists>> {
+        let mut made = self.made.lock();
+        if let Some(lists) = &*made {
+            return Ok(lists.clone());
+        }
+        let lists = Arc::pin_init(
+            pin_init!(Lists {
+                exports <- new_mutex!(KVVec::new(), "gntdev::Lists::exports"),
+                gone <- new_condvar!("gntdev::Lists::gone"),
                 next: AtomicU64::new(0),
+                imports <- new_mutex!(KVVec::new(), "gntdev::Lists::imports"),
             }),
             GFP_KERNEL,
         )?;
-        Ok(pin_init!(Self {
-            exports,
-            imports <- new_mutex!(KVVec::new(), "gntdev::imports"),
-        }))
+        *made = Some(lists.clone());
+        Ok(lists)
     }
 
     /// `IOCTL_GNTDEV_DMABUF_EXP_FROM_REFS`: `{ u32 flags, count, fd, domid, refs[] }`.
@@ -241,14 +259,15 @@ impl Buffers {
         let mut reader = UserSlice::new(UserPtr::from_addr(refs), count * 4).reader();
         let grants = Grants::read_of(domain, &mut reader, count)?;
 
+        let lists = self.make_lists()?;
         let map = Map::new(table.take(count, FILE_LIMIT.get() as usize)?, grants)?;
         let mapping = Mapping::establish_for_kernel(map, pages(count, flags)?, restriction)?;
         // From here on it goes with the buffer, or with what was to become one.
         let export = KBox::new(
             Export {
                 mapping,
-                exports: self.exports.clone(),
-                id: self.exports.next.fetch_add(1, Ordering::Relaxed),
+                lists: lists.clone(),
+                id: lists.next.fetch_add(1, Ordering::Relaxed),
             },
             GFP_KERNEL,
         )?;
@@ -257,7 +276,7 @@ impl Buffers {
 
         let fd = FileDescriptorReservation::get_unused_fd_flags(O_CLOEXEC)?;
         let number = fd.reserved_fd();
-        self.exports.list.lock().push((number, id), GFP_KERNEL)?;
+        lists.exports.lock().push((number, id), GFP_KERNEL)?;
         let out = arg.checked_add(8).ok_or(EFAULT)?;
         UserSlice::new(UserPtr::from_addr(out), 4)
             .writer()
@@ -275,24 +294,21 @@ impl Buffers {
         let [fd, wait_to_ms] = UserSlice::new(UserPtr::from_addr(arg), 8)
             .reader()
             .read::<[u32; 2]>()?;
-        let mut list = self.exports.list.lock();
+        let lists = self.lists().ok_or(ENOENT)?;
+        let mut exports = lists.exports.lock();
         // The youngest of them, if a number was used again.
-        let id = list
+        let id = exports
             .iter()
             .rev()
             .find(|entry| entry.0 == fd)
             .ok_or(ENOENT)?
             .1;
         let mut left: Jiffies = msecs_to_jiffies(wait_to_ms);
-        while list.iter().any(|entry| entry.1 == id) {
+        while exports.iter().any(|entry| entry.1 == id) {
             if left == 0 {
                 return Err(ETIMEDOUT);
             }
-            left = match self
-                .exports
-                .gone
-                .wait_interruptible_timeout(&mut list, left)
-            {
+            left = match lists.gone.wait_interruptible_timeout(&mut exports, left) {
                 CondVarTimeoutResult::Woken { jiffies } => jiffies,
                 CondVarTimeoutResult::Timeout => 0,
                 CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
@@ -317,6 +333,7 @@ impl Buffers {
         let right = restriction.check(domain).map_err(|_| EPERM)?;
         let device = DEVICE.get().ok_or(ENODEV)?;
 
+        let lists = self.make_lists()?;
         let buffer = ImportedBuffer::new(fd, count, &device)?;
         let import = Arc::pin_init(
             pin_init!(Import {
@@ -335,7 +352,12 @@ impl Buffers {
         let result = import
             .give(count, |frames, address| frames.give(right, address))
             .and_then(|()| import.write_refs(arg))
-            .and_then(|()| Ok(self.imports.lock().push((fd, import.clone()), GFP_KERNEL)?));
+            .and_then(|()| {
+                Ok(lists
+                    .imports
+                    .lock()
+                    .push((fd, import.clone()), GFP_KERNEL)?)
+            });
         if result.is_err() {
             import.end();
         }
@@ -351,7 +373,8 @@ impl Buffers {
         let [fd, _] = UserSlice::new(UserPtr::from_addr(arg), 8)
             .reader()
             .read::<[u32; 2]>()?;
-        let mut imports = self.imports.lock();
+        let lists = self.lists().ok_or(ENOENT)?;
+        let mut imports = lists.imports.lock();
         let at = imports
             .iter()
             .rposition(|entry| entry.0 == fd)
@@ -364,7 +387,10 @@ impl Buffers {
 
     /// The file goes.
     pub(crate) fn clear(&self) {
-        let imports = core::mem::replace(&mut *self.imports.lock(), KVVec::new());
+        let Some(lists) = self.lists() else {
+            return;
+        };
+        let imports = core::mem::replace(&mut *lists.imports.lock(), KVVec::new());
         for (_, import) in imports {
             import.end();
         }

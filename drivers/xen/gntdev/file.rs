@@ -79,7 +79,7 @@ pub(crate) struct GntdevFile {
     restriction: Restriction,
     /// What a copy needs, kept for the next.
     #[pin]
-    copier: Mutex<Option<Copier>>,
+    copier: Mutex<Option<KBox<Copier>>>,
     #[cfg(CONFIG_DMA_SHARED_BUFFER)]
     #[pin]
     buffers: super::dmabuf::Buffers,
@@ -226,7 +226,7 @@ impl GntdevFile {
         let kept = self.copier.lock().take();
         let mut copier = match kept {
             Some(copier) => copier,
-            None => Copier::new()?,
+            None => KBox::new(Copier::new()?, GFP_KERNEL)?,
         };
         let result = copier.run(count, segments, &self.restriction);
         let old = self.copier.lock().replace(copier);
@@ -261,7 +261,7 @@ impl FileOperations for GntdevFile {
                 restriction: Restriction::none(),
                 copier <- new_mutex!(None, "gntdev::copier"),
                 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
-                buffers <- super::dmabuf::Buffers::new()?,
+                buffers <- super::dmabuf::Buffers::new(),
             }),
             GFP_KERNEL,
         )
