@@ -5,7 +5,10 @@
 //! The numbers are read, and what came of them is written, a piece at a time, with no lock held:
 //! a million frames take no more memory than a few.
 
-use crate::ioctl;
+use crate::{
+    ioctl,
+    outcome::Outcome, //
+};
 use kernel::{
     prelude::*,
     transmute::AsBytes,
@@ -33,11 +36,6 @@ use xen::{
     },
     restriction::Authorised, //
 };
-
-/// Or-ed into a frame number by version 1 where the frame could not be mapped.
-const MFN_ERROR: u64 = 0xf000_0000;
-/// The same where it is paged out.
-const PAGED_ERROR: u64 = 0x8000_0000;
 
 /// Element `index` of an array of `T` in user space, as a run of `len` of them.
 ///
@@ -159,7 +157,6 @@ fn read_frames(request: &Batch, index: usize, frames: &mut Frames<'_>) -> Result
 
 /// Tells the caller what came of the frames. Returns whether one was paged out.
 fn report(request: &Batch, index: usize, frames: &mut Frames<'_>) -> Result<bool> {
-    let paged_out = frames.errors().iter().any(|e| *e == ENOENT.to_errno());
     match request.errors {
         Errors::Own(array) => elements::<i32>(array, index, frames.len())?
             .writer()
@@ -167,22 +164,17 @@ fn report(request: &Batch, index: usize, frames: &mut Frames<'_>) -> Result<bool
         Errors::IntoFrames => {
             // Frames that were mapped are left alone: the array may be read-only.
             for (i, (frame, error)) in frames.results().enumerate() {
-                if error == 0 {
+                let Some(marked) = Outcome::of(error).mark(frame) else {
                     continue;
-                }
-                let flag = if error == ENOENT.to_errno() {
-                    PAGED_ERROR
-                } else {
-                    MFN_ERROR
                 };
                 let index = index.checked_add(i).ok_or(EFAULT)?;
                 elements::<u64>(request.frames, index, 1)?
                     .writer()
-                    .write(&(frame | flag))?;
+                    .write(&marked)?;
             }
         }
     }
-    Ok(paged_out)
+    Ok(Outcome::any_paged_out(frames.errors()))
 }
 
 /// `MMAP`: runs of frames, one after the other from the start of a range.

@@ -16,6 +16,9 @@ mod ioctl;
 mod ioeventfd;
 mod irqfd;
 mod mmap;
+// Public for the host's tests.
+#[allow(unreachable_pub)]
+mod outcome;
 mod resource;
 mod stats;
 mod target;

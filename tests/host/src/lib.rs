@@ -29,6 +29,8 @@ pub mod gntdev_offsets;
 pub mod gntdev_segment;
 #[path = "../../../rust/xen/grant/slot.rs"]
 pub mod grant_slot;
+#[path = "../../../drivers/xen/privcmd/outcome.rs"]
+pub mod privcmd_outcome;
 #[path = "../../../rust/xen/range.rs"]
 pub mod range;
 #[path = "../../../rust/xen/restriction.rs"]
