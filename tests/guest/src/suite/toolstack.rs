@@ -10,7 +10,7 @@ use crate::boot::{Drivers, Words};
 use crate::daemons::tool;
 use crate::device::{Evtchn, Privcmd};
 use crate::domu::{self, output, xl, Guest};
-use crate::ktap::{check, skip, OrFail, Suite, Test, TestResult};
+use crate::ktap::{check, equal, skip, OrFail, Suite, Test, TestResult};
 use crate::sys;
 use crate::xen::Kind;
 
@@ -29,6 +29,7 @@ pub const SUITE: Suite = Suite {
         Test::new("xenpm", xenpm),
         Test::new("xentop", xentop),
         Test::new("xen_mfndump", xen_mfndump),
+        Test::new("xentrace", xentrace),
         Test::new("depriv_fd_checker", depriv_fd_checker),
         Test::new("pv_console", pv_console).seconds(400),
         Test::new("pvh_console", pvh_console).seconds(400),
@@ -99,6 +100,22 @@ fn xentop() -> TestResult {
 
 fn xen_mfndump() -> TestResult {
     run(&tool("xen-mfndump"), &["dump-m2p"]).map(drop)
+}
+
+/// Maps the trace buffers, which are the hypervisor's own memory, and reads what is in them.
+fn xentrace() -> TestResult {
+    const FILE: &str = "/tmp/trace";
+    run(&tool("xentrace"), &["-D", "-e", "all", "-T", "1", FILE])?;
+    let trace = fs::read(FILE)?;
+    fs::remove_file(FILE)?;
+    // The first record tells which CPU those are of that follow.
+    let first = trace.first_chunk().copied().map(u32::from_ne_bytes);
+    equal(
+        first.map(|header| header & 0x0fff_ffff),
+        Some(0x0001_f003),
+        "the first record's number",
+    )?;
+    check(trace.len() > 4096, "nothing was traced")
 }
 
 /// A restricted file passes, an open one does not.
