@@ -20,6 +20,9 @@ use crate::tool::{self, Tools};
 /// Where the kernel's own C drivers are found by those who want them by name.
 const REFERENCE_FOLDER: &str = "usr/lib/reference";
 
+/// The tests that run in dom0's kernel only.
+const KUNIT: &str = "xen-kunit.ko";
+
 const FOLDERS: &[&str] = &[
     "dev/pts",
     "dev/shm",
@@ -83,6 +86,7 @@ pub fn dom0(
             &guest_kernel.reference.join(&file),
         )?;
     }
+    guest_modules(project, kernel, modules, &mut domu)?;
     let initrd = build.join("domu.cpio");
     write(&domu, &initrd)?;
     image.copy("guest/vmlinuz", &guest_kernel.vmlinuz)?;
@@ -215,6 +219,50 @@ fn kernel_modules(
     tool::output(depmod.arg("-b").arg(&tree).arg(&kernel.release))?;
     add_tree(image, &tree, "usr")?;
     place::remove_dir(&tree)
+}
+
+/// Adds our drivers where they are in dom0's image, for those guests that load one of them.
+///
+/// They are signed where the kernel has its own key: then a kernel that is locked down takes them.
+fn guest_modules(
+    project: &Project<'_>,
+    kernel: &Kernel,
+    modules: &Path,
+    image: &mut Archive,
+) -> Result<()> {
+    let signer = kernel.objects.join("scripts/sign-file");
+    let key = kernel.objects.join("certs/signing_key.pem");
+    let certificate = kernel.objects.join("certs/signing_key.x509");
+    let can_sign = [&signer, &key, &certificate].iter().all(|f| f.exists());
+    let signed = project.places.lane(kernel.lane).join("signed.ko");
+
+    for entry in fs::read_dir(modules)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name == KUNIT {
+            continue;
+        }
+        let place = format!("usr/lib/modules/{}/updates/{name}", kernel.release);
+        if !can_sign {
+            image.copy(&place, &path)?;
+            continue;
+        }
+        let mut sign = project
+            .tools
+            .command(&signer.to_string_lossy(), &kernel.objects);
+        sign.arg("sha512")
+            .args([&key, &certificate, &path, &signed]);
+        tool::output(&mut sign)?;
+        image.bytes(
+            &place,
+            fs::read(&signed).context("reading a signed module")?,
+        );
+    }
+    Ok(())
 }
 
 fn add_tree(image: &mut Archive, from: &Path, to: &str) -> Result<()> {
