@@ -21,6 +21,10 @@
 //! | `storm PORT GRANT COUNT` | sends events as fast as it can, each after its number was written to the grant | |
 //! | `hold` | opens files of `/dev/xen/evtchn` in many states | |
 //! | `held` | checks what has become of them, and closes them | |
+//! | `load MODULE PARAMETERS` | loads the driver that is tested | |
+//! | `unload MODULE` | unloads it | |
+//! | `privcmd DOMAIN...` | opens privcmd | what that lets it do, see [`crate::inside::rights`] |
+//! | `increment DOMAIN FRAME` | adds one to a byte of another domain | what it was |
 
 mod held;
 
@@ -34,6 +38,7 @@ use crate::abi::DOMID_SELF;
 use crate::boot::{self, Words};
 use crate::device::gntalloc::Granted;
 use crate::device::{Evtchn, Gntalloc};
+use crate::inside;
 use crate::sys;
 use crate::xenstore::Xenstore;
 use held::Held;
@@ -48,8 +53,9 @@ pub const OURS: &str = "/ours";
 pub fn run_guest(words: &Words) {
     let kind = boot::kind().map_or_else(|| "no Xen".into(), |k| format!("{k:?}"));
     println!("This is a {kind} guest, Linux {}", sys::kernel_release());
-    match words.get("cmd") {
-        Some(command) => {
+    match (words.get("cmd"), words.get("wait")) {
+        (_, Some("1")) => inside::wait_for_xenstore(),
+        (Some(command), _) => {
             let command = command.replace(',', " ");
             println!("# {command}");
             match Command::new("sh").args(["-c", &command]).status() {
@@ -57,7 +63,7 @@ pub fn run_guest(words: &Words) {
                 Err(error) => println!("sh: {error}"),
             }
         }
-        None => {
+        _ => {
             run();
         }
     }
@@ -216,6 +222,21 @@ impl Hands {
                 let held = self.held.take().ok_or("nothing is held")?;
                 held.check().map(done)
             }
+            "load" => {
+                let module: String = word(&mut words)?;
+                let parameters = words.collect::<Vec<_>>().join(" ");
+                inside::load(&module, &parameters).map(done).map_err(text)
+            }
+            "unload" => inside::unload(&word::<String>(&mut words)?)
+                .map(done)
+                .map_err(text),
+            "privcmd" => {
+                let domains: Result<Vec<_>, _> = words.map(str::parse).collect();
+                Ok(inside::rights(&domains.map_err(|_| "not a number")?))
+            }
+            "increment" => inside::increment(word(&mut words)?, word(&mut words)?)
+                .map(|byte| byte.to_string())
+                .map_err(text),
             _ => Err("no such request".into()),
         }
     }

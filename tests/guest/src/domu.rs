@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::boot::{Drivers, Words};
 use crate::sys;
 use crate::xen::Kind;
 use crate::xenstore::Xenstore;
@@ -24,7 +25,8 @@ pub fn available() -> bool {
 pub struct Guest {
     kind: Kind,
     name: String,
-    command: Option<String>,
+    /// What the kernel's command line has for it in particular.
+    words: String,
     ours: &'static [&'static str],
 }
 
@@ -34,7 +36,7 @@ impl Guest {
         Self {
             kind,
             name: format!("{kind:?}").to_lowercase(),
-            command: None,
+            words: String::new(),
             ours: &[],
         }
     }
@@ -53,7 +55,13 @@ impl Guest {
 
     /// What the guest runs before it powers off; commas stand for spaces.
     pub fn command(mut self, command: &str) -> Self {
-        self.command = Some(command.into());
+        self.words = format!(" xen_rust.cmd={command}");
+        self
+    }
+
+    /// Has the guest wait for xenstore, see [`crate::inside::wait_for_xenstore`].
+    pub fn waiting(mut self) -> Self {
+        self.words = " xen_rust.wait=1".into();
         self
     }
 
@@ -68,11 +76,10 @@ impl Guest {
             Kind::Pv => "pv",
             Kind::Pvh => "pvh",
         };
-        let command = self
-            .command
-            .as_ref()
-            .map(|c| format!(" xen_rust.cmd={c}"))
-            .unwrap_or_default();
+        let drivers = match Words::read().drivers() {
+            Drivers::Rust => "rust",
+            Drivers::C => "c",
+        };
         let initrd = match self.ours {
             [] => INITRD.into(),
             modules => self.write_initrd(modules)?,
@@ -82,9 +89,9 @@ impl Guest {
             &path,
             format!(
                 "name = \"{}\"\ntype = \"{kind}\"\nkernel = \"{KERNEL}\"\nramdisk = \"{initrd}\"\n\
-                 extra = \"console=hvc0 quiet xen_rust.mode=domu{command}\"\nmemory = 96\nvcpus = 1\n\
+                 extra = \"console=hvc0 quiet xen_rust.mode=domu xen_rust.drivers={drivers}{}\"\nmemory = 96\nvcpus = 1\n\
                  on_crash = \"destroy\"\n",
-                self.name
+                self.name, self.words
             ),
         )?;
         Ok(path)
@@ -127,8 +134,17 @@ impl Guest {
 
     /// Creates the guest and lets it run.
     pub fn create(&self) -> Result<Running, String> {
+        self.made(&[])
+    }
+
+    /// Creates the guest, but does not let it run yet.
+    pub fn create_paused(&self) -> Result<Running, String> {
+        self.made(&["-p"])
+    }
+
+    fn made(&self, options: &[&str]) -> Result<Running, String> {
         let path = self.write_configuration().map_err(|e| e.to_string())?;
-        let created = xl(&["create", &path]);
+        let created = xl(&[&["create"], options, &[&path]].concat());
         // Memory that is not needed any more, if it is there at all.
         let _ = fs::remove_file(self.own_initrd());
         created?;

@@ -9,7 +9,7 @@
 //! | `mode=test` | load the drivers, start the daemons, run all tests; the last line is the verdict |
 //! | `mode=run` | what an administrator does, up to two guests whose consoles are shown; then a table and the verdict |
 //! | `mode=shell` | set up as for `run`, then a shell |
-//! | `mode=domu` | be a guest: run `cmd=` (commas stand for spaces), or be the tests' other side |
+//! | `mode=domu` | be a guest: run `cmd=` (commas stand for spaces), with `wait=1` wait for xenstore, or be the tests' other side |
 //! | `drivers=rust`, `drivers=c` | whose drivers |
 //! | `slowness=N` | the kernel is so slow that everything takes N times as long |
 //! | `long=1` | tests take minutes where that shows more |
@@ -23,7 +23,7 @@
 //! | `/lib/modules/$(uname -r)/updates/*.ko`, with `modules.dep` | these drivers, and `xen-kunit.ko` if it is to run |
 //! | `/lib/reference/*.ko` | the kernel's own: xen-evtchn, xen-privcmd, xen-gntdev, xen-gntalloc, xenfs |
 //! | `/usr/lib/xen-*/bin`, `modprobe`, `sh` | Debian's tools |
-//! | `/guest/vmlinuz`, `/guest/initrd` | a guest's kernel, and an image with this program as `/init` and `/lib/reference` |
+//! | `/guest/vmlinuz`, `/guest/initrd` | a guest's kernel, and an image with this program as `/init`, these drivers, and `/lib/reference` |
 
 mod administrator;
 mod tester;

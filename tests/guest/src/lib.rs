@@ -13,7 +13,7 @@
 //! - [`abi`]: structures and request numbers,
 //! - [`device`]: the devices as types,
 //! - [`xen`]: hypercalls, which say what Xen thinks of it, and bare domains to be the other side,
-//! - [`xenstore`], [`domu`], [`agent`]: guests that run, and talking to them,
+//! - [`xenstore`], [`domu`], [`agent`], [`inside`]: guests that run, talking to them, and what they try,
 //! - [`resources`]: what must be the same before and after each test,
 //! - [`ktap`]: running tests and saying how they went,
 //! - [`suite`]: the tests themselves,
@@ -29,6 +29,7 @@ pub mod domu;
 pub mod drivers;
 pub mod health;
 pub mod init;
+pub mod inside;
 pub mod ktap;
 pub mod resources;
 pub mod suite;

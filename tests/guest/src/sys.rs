@@ -500,6 +500,16 @@ pub enum Exit {
     Signal(i32),
 }
 
+/// Has a signal interrupt what this process waits for, and do nothing else.
+pub fn handle_signal(signal: c_int) -> Result<()> {
+    extern "C" fn nothing(_signal: c_int) {}
+    // SAFETY: All zeroes are a valid value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(c_int) as usize;
+    // SAFETY: The action is a live variable, and its handler may run at any time.
+    Errno::check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }).map(drop)
+}
+
 /// A child process that is killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Child {

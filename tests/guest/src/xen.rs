@@ -5,6 +5,7 @@
 pub mod domain;
 pub mod event;
 pub mod grant;
+pub mod vcpu;
 
 pub use domain::{BareDomain, Kind};
 
@@ -95,6 +96,15 @@ impl Xen {
         let result = unsafe { self.privcmd.hypercall(op, arg) };
         *argument = self.buffer.read_at(0);
         result
+    }
+
+    /// Where in the buffer what an argument points to may be, and how long that is.
+    fn buffer_address(&self) -> u64 {
+        (self.buffer.addr() + DATA) as u64
+    }
+
+    fn buffer_size(&self) -> usize {
+        (BUFFER_PAGES - 1) * PAGE
     }
 
     /// Xen's version: (major, minor).

@@ -4,10 +4,12 @@
 
 use std::os::fd::OwnedFd;
 
+use crate::abi::DomId;
 use crate::sys::{self, Errno, Result};
 
 const READ: u32 = 2;
 const WATCH: u32 = 4;
+const INTRODUCE: u32 = 8;
 const WRITE: u32 = 11;
 const MKDIR: u32 = 12;
 const RM: u32 = 13;
@@ -55,6 +57,12 @@ impl Xenstore {
     /// Removes a key and all below it.
     pub fn remove(&mut self, path: &str) -> Result<()> {
         self.request(RM, &[path.as_bytes(), b"\0"]).map(drop)
+    }
+
+    /// Tells xenstore of a domain, whose page and port these are: it answers that one from now on.
+    pub fn introduce(&mut self, domain: DomId, frame: u32, port: u32) -> Result<()> {
+        let body = format!("{domain}\0{frame}\0{port}\0");
+        self.request(INTRODUCE, &[body.as_bytes()]).map(drop)
     }
 
     /// Asks to be told when a key changes.

@@ -108,6 +108,15 @@ impl Evtchn {
         Ok(())
     }
 
+    /// Takes and unmasks all that is pending now.
+    pub fn drain_now(&self) -> Result<()> {
+        while self.wait(Duration::ZERO)? {
+            let ports = self.read(1024)?;
+            self.unmask(&ports)?;
+        }
+        Ok(())
+    }
+
     /// Makes a channel whose both ends are on this file, with nothing pending: (one end, the other).
     ///
     /// Events sent through one end arrive at the other.

@@ -2,7 +2,7 @@
 
 //! Event channels and grants with a guest that runs at the other side.
 
-use super::{NEVER, SOON};
+use super::{privcmd, NEVER, SOON};
 use crate::abi::gntdev::{
     self as abi, CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_OKAY, NOTIFY_SEND_EVENT,
 };
@@ -46,6 +46,8 @@ fn with_guest(kind: Kind) -> TestResult {
     grants(&mut agent, id)?;
     copies(&mut agent, id)?;
     revoked_while_mapped(&mut agent, id)?;
+    privcmd::foreign::mapped(&mut agent, id)?;
+    privcmd::domu::in_guest(&mut agent, id, kind)?;
     // In the end it goes while everything is in use.
     let events = Evtchn::open_nonblocking()?;
     let (port, _) = channel(&mut agent, &events, id)?;
@@ -69,7 +71,7 @@ fn with_guest(kind: Kind) -> TestResult {
     check(domu::gone(guest.name()), "the guest's pages are still held")
 }
 
-fn ask<T: std::str::FromStr>(agent: &mut Agent, request: &str) -> TestResult<T> {
+pub(super) fn ask<T: std::str::FromStr>(agent: &mut Agent, request: &str) -> TestResult<T> {
     let answer = agent.call(request).or_fail()?;
     answer
         .trim()
@@ -77,7 +79,7 @@ fn ask<T: std::str::FromStr>(agent: &mut Agent, request: &str) -> TestResult<T> 
         .or_else(|_| fail(format_args!("{request}: {answer:?}")))
 }
 
-fn tell(agent: &mut Agent, request: &str) -> TestResult {
+pub(super) fn tell(agent: &mut Agent, request: &str) -> TestResult {
     agent.call(request).map(drop).or_fail()
 }
 
@@ -89,7 +91,12 @@ fn channel(agent: &mut Agent, events: &Evtchn, id: u16) -> TestResult<(u32, u32)
 }
 
 /// Grants of the guest: (their number there, the references).
-fn granted(agent: &mut Agent, count: usize, mode: &str, byte: u8) -> TestResult<(usize, Vec<u32>)> {
+pub(super) fn granted(
+    agent: &mut Agent,
+    count: usize,
+    mode: &str,
+    byte: u8,
+) -> TestResult<(usize, Vec<u32>)> {
     let answer = agent
         .call(&format!("grant {count} {mode} {byte}"))
         .or_fail()?;

@@ -7,14 +7,19 @@ use crate::xen::Kind;
 
 mod batch;
 mod device_model;
+pub(super) mod domu;
 mod eventfd;
 mod file;
+pub(super) mod foreign;
 mod legacy;
+mod mixed;
 mod range;
 mod resource;
+mod running;
 
 /// Why several tests go otherwise with the C driver.
 const UNFILLED: &str = "pages whose frame failed can be touched";
+const NO_EOI: &str = "leaves the end of the interrupt to others";
 const PV_IOREQ: &str = "takes a mark for an address";
 
 /// The suite.
@@ -34,6 +39,8 @@ pub const SUITE: Suite = Suite {
         Test::new("restrict_reserved", file::restrict_reserved).differs_in_c("takes any number"),
         Test::new("restrict_gsi", file::restrict_gsi).differs_in_c("has no such check"),
         Test::new("restrict_keeps_ranges", file::restrict_keeps_ranges),
+        Test::new("shown_in_fdinfo", file::shown_in_fdinfo).differs_in_c("shows nothing"),
+        Test::new("counts_calls", file::counts_calls).differs_in_c("counts nothing"),
         Test::new("batch_maps", batch::maps),
         Test::new("batch_many", batch::many),
         Test::new("batch_sees_writes", batch::sees_writes),
@@ -74,6 +81,7 @@ pub const SUITE: Suite = Suite {
         Test::new("mmap_translated", legacy::translated).only(Kind::Pvh),
         Test::new("unfilled_is_sigbus", range::unfilled_is_sigbus),
         Test::new("range_outlives_file", range::outlives_file),
+        Test::new("range_flags", range::flags),
         Test::new("range_not_inherited", range::not_inherited),
         Test::new("range_not_split", range::not_split),
         Test::new("range_not_resized", range::not_resized),
@@ -112,6 +120,8 @@ pub const SUITE: Suite = Suite {
         Test::new("irqfd_refused", eventfd::irqfd_refused),
         Test::new("irqfd_too_large", eventfd::irqfd_too_large)
             .breaks_c("allocates what it is told"),
+        Test::new("irqfd_lengthy", eventfd::irqfd_lengthy)
+            .differs_in_c("does it with interrupts disabled"),
         Test::new("irqfd_ends_with_eventfd", eventfd::irqfd_ends_with_eventfd),
         Test::new("ioeventfd_assign", eventfd::ioeventfd_assign)
             .breaks_c(PV_IOREQ)
@@ -128,5 +138,22 @@ pub const SUITE: Suite = Suite {
             eventfd::ioeventfd_ends_with_file,
         )
         .breaks_c("stays for ever"),
+        Test::new("mixed_threads_and_processes", mixed::threads_and_processes),
+        Test::new("mixed_killed", mixed::killed),
+        Test::new("long_request_killed", mixed::long_request_killed)
+            .breaks_c("copies all the numbers first, and goes on to the end, for minutes"),
+        // What is tried is the same in any guest, and it boots faster here.
+        Test::new("domu_waits_for_xenstore", domu::waits_for_xenstore)
+            .only(Kind::Pv)
+            .seconds(400),
+        Test::new("guest_round_trips", running::round_trips)
+            .breaks_c(PV_IOREQ)
+            .there(Kind::Pv),
+        Test::new("guest_taken_back_meanwhile", running::taken_back_meanwhile)
+            .breaks_c(PV_IOREQ)
+            .there(Kind::Pv),
+        Test::new("guest_listener_leaves", running::listener_leaves).breaks_c(NO_EOI),
+        Test::new("guest_wired_together", running::wired_together).breaks_c(NO_EOI),
+        Test::new("guest_owner_killed", running::killed).breaks_c("stays for ever"),
     ],
 };

@@ -2,7 +2,8 @@
 
 //! Domains as Xen sees them, and domains that only hold memory, grants and ports for the tests to use.
 //!
-//! Such a bare domain never runs: it is made, given memory and destroyed by hypercall, which takes milliseconds.
+//! Such a bare domain does not run: it is made, given memory and destroyed by hypercall, which takes milliseconds.
+//! [`super::vcpu`] has the exception.
 
 use std::time::Duration;
 
@@ -99,6 +100,7 @@ const DESTROY: u32 = 2;
 const GET_INFO: u32 = 5;
 const MAX_MEM: u32 = 11;
 const MAX_VCPUS: u32 = 15;
+const SET_TARGET: u32 = 46;
 const SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 
 const CDF_HVM: u32 = 1;
@@ -131,7 +133,7 @@ pub enum Kind {
     Pvh,
 }
 
-fn header(cmd: u32, domain: DomId) -> Header {
+pub(super) fn header(cmd: u32, domain: DomId) -> Header {
     Header {
         cmd,
         interface_version: VERSION,
@@ -156,12 +158,17 @@ impl Xen {
         self.simple(DESTROY, domain, 0)
     }
 
+    /// Lets a domain act on another as the device model of that one, for as long as it lives.
+    pub fn set_target(&self, domain: DomId, target: DomId) -> Result<()> {
+        self.simple(SET_TARGET, domain, target.into())
+    }
+
     /// Sets how many KiB a domain can have at most; what it has more than that it keeps.
     pub fn set_max_memory(&self, domain: DomId, kib: u64) -> Result<()> {
         self.simple(MAX_MEM, domain, kib)
     }
 
-    fn simple(&self, cmd: u32, domain: DomId, value: u64) -> Result<()> {
+    pub(super) fn simple(&self, cmd: u32, domain: DomId, value: u64) -> Result<()> {
         let mut argument = Simple {
             header: header(cmd, domain),
             value,
@@ -177,7 +184,7 @@ impl Xen {
     }
 }
 
-/// A domain that never runs.
+/// A domain that does not run, unless it is given something to run.
 #[derive(Debug)]
 pub struct BareDomain {
     xen: Xen,
@@ -268,7 +275,7 @@ impl BareDomain {
 }
 
 /// The frame of a bare domain's first page, clear of what lies low.
-const FIRST_GFN: u64 = 0x400;
+pub(super) const FIRST_GFN: u64 = 0x400;
 /// How large a bare domain's grant table may grow.
 pub const GRANT_FRAMES: usize = 32;
 

@@ -23,14 +23,19 @@ plain_structs! {
 }
 
 const CREATE_IOREQ_SERVER: u32 = 1;
+const MAP_IO_RANGE: u32 = 3;
 const DESTROY_IOREQ_SERVER: u32 = 6;
 const SET_IOREQ_SERVER_STATE: u32 = 5;
+const SET_MEM_TYPE: u32 = 12;
+const INJECT_MSI: u32 = 14;
+const MAP_MEM_TYPE: u32 = 15;
 const REMOTE_SHUTDOWN: u32 = 16;
+const RELOCATE_MEMORY: u32 = 17;
 const NR_VCPUS: u32 = 20;
 
 impl Operation {
     /// Asks for the number of vCPUs.
-    fn nr_vcpus() -> Self {
+    pub fn nr_vcpus() -> Self {
         Self {
             op: NR_VCPUS,
             ..Self::zeroed()
@@ -43,6 +48,27 @@ impl Operation {
             op: REMOTE_SHUTDOWN,
             ..Self::zeroed()
         }
+    }
+
+    /// Sends the first vCPU an interrupt.
+    pub fn inject_msi(vector: u8) -> Self {
+        let mut operation = Self {
+            op: INJECT_MSI,
+            ..Self::zeroed()
+        };
+        operation.words[0] = vector.into();
+        // The address that such messages go to.
+        operation.words[2] = 0xfee0_0000;
+        operation
+    }
+
+    /// What takes the longer the more memory it is about: changing the type of pages, of all pages of a type, and
+    /// moving pages.
+    pub fn lengthy() -> [Self; 3] {
+        [SET_MEM_TYPE, MAP_MEM_TYPE, RELOCATE_MEMORY].map(|op| Self {
+            op,
+            ..Self::zeroed()
+        })
     }
 
     /// The operation as bytes.
@@ -88,6 +114,22 @@ impl IoreqServer {
             kind: 0,
             id: self.id.into(),
         }
+    }
+
+    /// Has it asked about accesses to `len` bytes from an address on that has no memory.
+    pub fn serve(&self, file: &Privcmd, addr: u64, len: u64) -> Result<()> {
+        let mut operation = Operation {
+            op: MAP_IO_RANGE,
+            ..Operation::zeroed()
+        };
+        let end = addr + len - 1;
+        operation.words[0] = self.id.into();
+        operation.words[1] = 1;
+        operation.words[2] = addr as u32;
+        operation.words[3] = (addr >> 32) as u32;
+        operation.words[4] = end as u32;
+        operation.words[5] = (end >> 32) as u32;
+        file.dm_op_struct(self.dom, &mut operation).map(drop)
     }
 
     /// Lets it serve.

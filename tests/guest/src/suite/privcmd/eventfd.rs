@@ -12,7 +12,7 @@ use crate::suite::{NEVER, SOON};
 use crate::sys::{self, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind};
 
-fn signal(eventfd: &OwnedFd) -> sys::Result<usize> {
+pub(super) fn signal(eventfd: &OwnedFd) -> sys::Result<usize> {
     sys::write(eventfd, &1_u64.to_ne_bytes())
 }
 
@@ -161,6 +161,24 @@ pub fn irqfd_too_large() -> TestResult {
     Ok(())
 }
 
+/// An eventfd may be signalled at any time, so what it does must not take long.
+pub fn irqfd_lengthy() -> TestResult {
+    let domain = BareDomain::new(Kind::Pvh)?;
+    let file = Privcmd::open()?;
+    let eventfd = sys::eventfd()?;
+    for operation in Operation::lengthy() {
+        file.irqfd(domain.id(), &eventfd, &operation.bytes(), 0)
+            .fails_with(libc::EINVAL)?;
+    }
+    // Others are taken as they are, even if Xen will not know them.
+    for operation in [vec![0; 16], vec![], vec![1, 0], vec![0xff; 48]] {
+        file.irqfd(domain.id(), &eventfd, &operation, 0)?;
+        signal(&eventfd)?;
+        file.irqfd(domain.id(), &eventfd, &[], abi::DEASSIGN)?;
+    }
+    Ok(())
+}
+
 pub fn irqfd_ends_with_eventfd() -> TestResult {
     let domain = BareDomain::new(Kind::Pvh)?;
     let file = Privcmd::open()?;
@@ -171,18 +189,19 @@ pub fn irqfd_ends_with_eventfd() -> TestResult {
 }
 
 /// Whatever an ioeventfd needs, in place.
-struct Device {
-    file: Privcmd,
-    events: Evtchn,
-    domain: BareDomain,
-    _server: IoreqServer,
-    page: Mapping,
-    port: u32,
-    eventfd: OwnedFd,
+pub(super) struct Device {
+    pub(super) file: Privcmd,
+    pub(super) events: Evtchn,
+    pub(super) domain: BareDomain,
+    server: IoreqServer,
+    /// The requests of the vCPUs.
+    pub(super) page: Mapping,
+    pub(super) port: u32,
+    pub(super) eventfd: OwnedFd,
 }
 
 impl Device {
-    fn new() -> TestResult<Self> {
+    pub(super) fn new() -> TestResult<Self> {
         let domain = BareDomain::new(Kind::Pvh)?;
         let (file, events) = (Privcmd::open()?, Evtchn::open_nonblocking()?);
         let server = IoreqServer::create(&file, &domain)?;
@@ -195,14 +214,26 @@ impl Device {
             file,
             events,
             domain,
-            _server: server,
+            server,
             page,
             port,
             eventfd: sys::eventfd()?,
         })
     }
 
-    fn argument(&self, ports: &[u32]) -> Ioeventfd {
+    /// Has accesses to a page of registers become requests.
+    pub(super) fn serve(&self, registers: u64) -> sys::Result<()> {
+        self.server.serve(&self.file, registers, PAGE as u64)
+    }
+
+    /// Closes everything, and sees that the domain goes.
+    pub(super) fn end(self) -> TestResult {
+        let domain = self.domain;
+        drop((self.file, self.events, self.page, self.eventfd));
+        check(domain.destroyed_within(SOON)?, "pages are still held")
+    }
+
+    pub(super) fn argument(&self, ports: &[u32]) -> Ioeventfd {
         Ioeventfd {
             ioreq: self.page.addr() as u64,
             ports: ports.as_ptr() as u64,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Opening, the raw hypercall, and restriction.
+//! Opening, the raw hypercall, restriction, and what a file tells of itself.
+
+use std::os::fd::AsRawFd;
 
 use crate::abi::{privcmd as abi, DOMID_FIRST_RESERVED, DOMID_SELF, DOMID_XEN};
 use crate::device::privcmd::Resource;
@@ -104,11 +106,18 @@ pub fn passed_over_a_socket() -> TestResult {
     equal(child.wait(), Exit::Status(0), "the receiver's end")
 }
 
+/// The backend for devices that guests are given is who knows. Without it nobody can tell, and where it is there it
+/// has no device of this number.
 pub fn gsi_refused() -> TestResult {
     let file = Privcmd::open()?;
-    // No such device.
-    file.gsi_of(0xffff_ff00)
-        .fails_with_any(&[libc::EINVAL, libc::ENODEV, libc::EOPNOTSUPP])
+    let nobody = match std::fs::exists("/sys/bus/pci/drivers/pciback")? {
+        true => libc::ENODEV,
+        false => libc::EOPNOTSUPP,
+    };
+    for device in [0, 0x0000_0100, 0xffff_ff00, u32::MAX] {
+        file.gsi_of(device).fails_with(nobody)?;
+    }
+    Ok(())
 }
 
 /// What a restricted file refuses for a domain: each request, and what it says.
@@ -217,4 +226,95 @@ pub fn restrict_keeps_ranges() -> TestResult {
         memory.unmap()?;
         Ok(())
     })
+}
+
+/// What `/proc/self/fdinfo` says of a file, without the lines that all files have.
+fn fdinfo(file: &Privcmd) -> TestResult<String> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let own = text.lines().filter(|l| {
+        !["pos:", "flags:", "mnt_id:", "ino:"]
+            .iter()
+            .any(|f| l.starts_with(f))
+    });
+    Ok(own.collect::<Vec<_>>().join(", ").replace('\t', " "))
+}
+
+pub fn shown_in_fdinfo() -> TestResult {
+    let (one, other) = (BareDomain::new(Kind::Pv)?, BareDomain::new(Kind::Pvh)?);
+    let file = Privcmd::open()?;
+    equal(
+        fdinfo(&file)?.as_str(),
+        "restricted-to: none, irqfds: 0, ioeventfds: 0, ranges: 0",
+        "what is said of a fresh file",
+    )?;
+    let ranges = (
+        file.map_frames(one.id(), &one.populate(3)?)?,
+        file.map_frames(other.id(), &other.populate(20)?)?,
+        file.reserve(7)?,
+    );
+    let eventfd = sys::eventfd()?;
+    file.irqfd(other.id(), &eventfd, &[0; 16], 0)?;
+    file.restrict(other.id())?;
+    equal(
+        fdinfo(&file)?,
+        format!(
+            "restricted-to: {}, irqfds: 1, ioeventfds: 0, ranges: 3, frames: 3 of domain {}, frames: 20 of domain {}",
+            other.id(),
+            one.id(),
+            other.id()
+        ),
+        "what is said of a file with ranges",
+    )?;
+    drop(ranges.0);
+    drop(eventfd);
+    equal(
+        fdinfo(&file)?,
+        format!(
+            "restricted-to: {0}, irqfds: 0, ioeventfds: 0, ranges: 2, frames: 20 of domain {0}",
+            other.id(),
+        ),
+        "what is said of a file with less",
+    )
+}
+
+/// A count of the driver, for as long as there is the file.
+fn counted(name: &str) -> TestResult<u64> {
+    let text = std::fs::read_to_string("/sys/kernel/debug/xen_privcmd/calls")?;
+    let count = text.lines().find_map(|l| {
+        let (first, count) = l.split_once(' ')?;
+        (first == name).then(|| count.trim().parse().ok())?
+    });
+    match count {
+        Some(count) => Ok(count),
+        None => crate::ktap::fail(format_args!("no count of {name}")),
+    }
+}
+
+pub fn counts_calls() -> TestResult {
+    let file = Privcmd::open()?;
+    // Daemons make calls at any time, but hardly of these.
+    let names = ["hypercall_xen_version", "restrict", "mmap", "irqfd"];
+    let before: Vec<u64> = names
+        .iter()
+        .map(|n| counted(n))
+        .collect::<TestResult<_>>()?;
+    let failed = counted("failed")?;
+    let refused = counted("hypercall_failed")?;
+    // SAFETY: XENVER_version takes no address, and there is no command of the other number.
+    unsafe {
+        file.hypercall(XEN_VERSION, [0; 5])?;
+        file.hypercall(XEN_VERSION, [9999, 0, 0, 0, 0])
+            .fails_with(libc::ENOSYS)?;
+    }
+    file.restrict(u16::MAX).fails_with(libc::EINVAL)?;
+    file.restrict(7)?;
+    file.irqfd(8, &file, &[], 0).fails_with(libc::EPERM)?;
+    for ((name, before), calls) in names.iter().zip(before).zip([2, 2, 0, 1]) {
+        equal(counted(name)?, before + calls, name)?;
+    }
+    check(counted("failed")? >= failed + 2, "failures are not counted")?;
+    check(
+        counted("hypercall_failed")? > refused,
+        "what Xen refuses is not counted",
+    )
 }

@@ -10,7 +10,7 @@ use crate::sys::{self, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind};
 
 /// Entries that lie one after the other from an address on, one frame each.
-fn entries(addr: usize, frames: &[u64]) -> Vec<MmapEntry> {
+pub(super) fn entries(addr: usize, frames: &[u64]) -> Vec<MmapEntry> {
     let entry = |(i, &mfn): (usize, &u64)| MmapEntry {
         va: (addr + i * PAGE) as u64,
         mfn,

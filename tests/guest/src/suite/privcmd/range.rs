@@ -59,6 +59,25 @@ pub fn outlives_file() -> TestResult {
     })
 }
 
+/// What the kernel notes of a range: it is not dumped into a core, nor copied, nor expanded.
+pub fn flags() -> TestResult {
+    let range = Privcmd::open()?.reserve(4)?;
+    let start = format!("{:x}-", range.addr());
+    let text = std::fs::read_to_string("/proc/self/smaps")?;
+    let flags = text
+        .lines()
+        .skip_while(|l| !l.starts_with(&start))
+        .find_map(|l| l.strip_prefix("VmFlags:"))
+        .unwrap_or("");
+    for flag in ["dc", "de", "dd", "io", "pf"] {
+        check(
+            flags.split_whitespace().any(|f| f == flag),
+            format_args!("no {flag} among the flags {flags:?}"),
+        )?;
+    }
+    Ok(())
+}
+
 pub fn not_inherited() -> TestResult {
     each_kind(|domain| {
         let memory = filled(&domain, 4)?;
