@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use crate::cpio::Archive;
 use crate::elf;
 use crate::kernel::{self, Kernel, REFERENCE};
+use crate::modules;
 use crate::place::{self, temporary};
 use crate::project::Project;
 use crate::root::XEN;
@@ -69,6 +70,10 @@ pub fn dom0(
         lane => Some(kernel::ensure(project, lane)?),
     };
     let guest_kernel = theirs.as_ref().unwrap_or(kernel);
+    let guest_modules = match &theirs {
+        None => modules.to_owned(),
+        Some(kernel) => modules::build(project, kernel)?,
+    };
     let step = project.progress.step(
         format!("dom0 image for lane {}", kernel.lane.name()),
         "collecting files",
@@ -86,7 +91,7 @@ pub fn dom0(
             &guest_kernel.reference.join(&file),
         )?;
     }
-    guest_modules(project, kernel, modules, &mut domu)?;
+    add_guest_modules(project, guest_kernel, &guest_modules, &mut domu)?;
     let initrd = build.join("domu.cpio");
     write(&domu, &initrd)?;
     image.copy("guest/vmlinuz", &guest_kernel.vmlinuz)?;
@@ -224,7 +229,7 @@ fn kernel_modules(
 /// Adds our drivers where they are in dom0's image, for those guests that load one of them.
 ///
 /// They are signed where the kernel has its own key: then a kernel that is locked down takes them.
-fn guest_modules(
+fn add_guest_modules(
     project: &Project<'_>,
     kernel: &Kernel,
     modules: &Path,
