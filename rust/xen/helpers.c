@@ -11,6 +11,7 @@
 #include "helpers/eventfd.c"
 #include "helpers/foreign.c"
 #include "helpers/grant.c"
+#include "helpers/hotplug.c"
 #include "helpers/hypercall.c"
 #include "helpers/irq.c"
 #include "helpers/latch.c"

@@ -30,6 +30,10 @@ use core::{
 };
 use kernel::prelude::*;
 
+mod hotplug;
+
+use hotplug::Hotplug;
+
 /// Pages that are dealt with at a time: 2 MiB.
 pub const BLOCK_PAGES: usize = 1 << BLOCK_ORDER;
 
@@ -119,6 +123,12 @@ pub fn has_builtin_interface() -> bool {
 pub fn available_pages() -> usize {
     // SAFETY: Reads counters.
     usize::try_from(unsafe { bindings::si_mem_available() }).unwrap_or(0)
+}
+
+/// How many pages Xen lets this domain have at most.
+pub fn maximum_pages() -> usize {
+    // SAFETY: May be called anywhere.
+    unsafe { bindings::xen_rust_maximum_reservation() }
 }
 
 /// A stack of owned pages, or of blocks of pages, linked through the pages.
@@ -310,6 +320,7 @@ pub struct Reservoir {
     blocks: Stack,
     singles: Stack,
     batch: Batch,
+    hotplug: Option<Hotplug>,
 }
 
 // SAFETY: Ownership of the pages is not tied to a thread.
@@ -329,6 +340,8 @@ impl Reservoir {
             blocks: Stack::new(),
             singles: Stack::new(),
             batch: Batch::new()?,
+            // Without it there is what there is.
+            hotplug: Hotplug::new().ok(),
         };
         // Pages come in descending order, mostly. The first ones bring us to where a block ends.
         let mut want = 1;
@@ -383,6 +396,47 @@ impl Reservoir {
     /// Whether there are no pages in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether [`Reservoir::grow`] can do anything.
+    pub fn can_grow(&self) -> bool {
+        self.hotplug.is_some()
+    }
+
+    /// Has pages for `want` more come into the reservoir, when there are none in it.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` while pages have to be brought online by the system's administrator, `ENOENT` where
+    /// there can be no more.
+    pub fn grow(&mut self, want: usize) -> Result {
+        let Some(hotplug) = &self.hotplug else {
+            return Err(ENOENT);
+        };
+        if stats::current_pages() >= maximum_pages() {
+            return Err(ENOENT);
+        }
+        hotplug.collect(&mut self.blocks, &mut self.singles);
+        if !self.is_empty() {
+            return Ok(());
+        }
+        loop {
+            match hotplug.add(want) {
+                Ok(()) => {}
+                Err(EAGAIN) => break,
+                Err(e) => {
+                    pr_warn!("cannot add memory: {e:?}\n");
+                    return Err(ENOENT);
+                }
+            }
+            hotplug.collect(&mut self.blocks, &mut self.singles);
+            if !self.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(EAGAIN)
     }
 
     /// Marks the batch's pages from number `from` on, which have lost their memory, and puts them
@@ -626,6 +680,9 @@ impl Reservoir {
 
 impl Drop for Reservoir {
     fn drop(&mut self) {
+        if let Some(hotplug) = self.hotplug.take() {
+            hotplug.end(&mut self.blocks, &mut self.singles);
+        }
         loop {
             self.batch.len = 0;
             if let Some(block) = self.blocks.pop() {

@@ -104,7 +104,7 @@ fn set_target(state: &State, kib: u64) -> Result {
     capability::sys_admin()?;
     let balloon = state.job();
     let pages = pages_from_kib(kib);
-    if pages < balloon.floor() || pages > balloon.reachable() {
+    if pages < balloon.floor() || pages > balloon.limit() {
         return Err(ERANGE);
     }
     CALLS.inc(Call::SetTarget);
@@ -118,7 +118,7 @@ fn set_target(state: &State, kib: u64) -> Result {
 fn set_floor(state: &State, text: &[u8]) -> Result {
     capability::sys_admin()?;
     let pages = pages_from_kib(kib(text)?);
-    if pages > state.job().reachable() {
+    if pages > state.job().limit() {
         return Err(ERANGE);
     }
     state.job().set_floor(pages);

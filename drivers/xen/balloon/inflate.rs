@@ -45,6 +45,9 @@ use xen::{
 /// suspended in between.
 const BLOCKS_AT_ONCE: usize = 32;
 
+/// Milliseconds from one look for added memory that has been brought online to the next.
+const ONLINE_CHECK: u32 = 1000;
+
 /// The balloon's state. All figures are in pages.
 pub(crate) struct Balloon {
     /// How much the domain is to have.
@@ -55,6 +58,8 @@ pub(crate) struct Balloon {
     scrub: AtomicBool,
     /// Pages in the reservoir, for those who do not want to wait for its lock.
     ballooned: AtomicUsize,
+    /// Whether memory can be added to what the kernel knows of.
+    can_grow: bool,
     /// A new target was set, so what was refused before counts no more.
     renewed: AtomicBool,
     work: Pin<KBox<Mutex<Work>>>,
@@ -70,12 +75,13 @@ impl Balloon {
     /// The balloon as the kernel has it, making for what the kernel makes for.
     pub(crate) fn new(events: Arc<Events>) -> Result<Self> {
         let reservoir = Reservoir::new()?;
-        let ballooned = reservoir.len();
+        let (ballooned, can_grow) = (reservoir.len(), reservoir.can_grow());
         let this = Self {
             target: AtomicUsize::new(stats::target_pages()),
             floor: AtomicUsize::new(0),
             scrub: AtomicBool::new(true),
             ballooned: AtomicUsize::new(ballooned),
+            can_grow,
             renewed: AtomicBool::new(false),
             work: KBox::pin_init(
                 new_mutex!(Work {
@@ -118,9 +124,19 @@ impl Balloon {
             .saturating_add(stats::balloon_low())
     }
 
-    /// The highest target that can be reached.
-    pub(crate) fn reachable(&self) -> usize {
+    /// The highest target that can be reached without adding memory.
+    fn reachable(&self) -> usize {
         stats::current_pages().saturating_add(self.ballooned.load(Ordering::Relaxed))
+    }
+
+    /// The highest target that is accepted: what Xen lets the domain have, where memory can be added.
+    pub(crate) fn limit(&self) -> usize {
+        let reachable = self.reachable();
+        if self.can_grow {
+            reachable.max(memory::maximum_pages())
+        } else {
+            reachable
+        }
     }
 
     /// Sets a target that is known to be in range. The worker is to be kicked afterwards.
@@ -143,6 +159,9 @@ impl Balloon {
                 reservoir.give((current - target).min(spare), self.scrub())?;
             }
             cmp::Ordering::Less => {
+                if reservoir.is_empty() {
+                    reservoir.grow(target - current)?;
+                }
                 CALLS.inc(Call::Take);
                 reservoir.take(target - current)?;
             }
@@ -183,6 +202,10 @@ impl Job for Balloon {
                         self.tell();
                         return None;
                     }
+                }
+                Err(EAGAIN) => {
+                    Self::show_backoff(backoff);
+                    return Some(ONLINE_CHECK);
                 }
                 Err(ENOENT) => {
                     // There are no more pages to put memory behind: this is as far as it goes.

@@ -20,11 +20,17 @@ impl ModuleRef {
         unsafe { bindings::__module_get(super::this_module()) };
         Self(())
     }
+
+    /// Takes a reference wherever code of the module runs, unless the module is being unloaded.
+    pub fn try_get() -> Option<Self> {
+        // SAFETY: The module is there, as its code is running.
+        unsafe { bindings::try_module_get(super::this_module()) }.then_some(Self(()))
+    }
 }
 
 impl Drop for ModuleRef {
     fn drop(&mut self) {
-        // SAFETY: The reference was taken in `get`.
+        // SAFETY: The reference was taken in `get` or `try_get`.
         unsafe { bindings::module_put(super::this_module()) };
     }
 }

@@ -12,6 +12,7 @@
 #include "eventfd.h"
 #include "foreign.h"
 #include "grant.h"
+#include "hotplug.h"
 #include "hypercall.h"
 #include "irq.h"
 #include "latch.h"

@@ -42,6 +42,11 @@ pub const SUITE: Suite = Suite {
             .seconds(300)
             .breaks_c("tells nobody"),
         Test::new("refused_by_xen", moves::refused_by_xen).seconds(300),
+        Test::new("set_under_load", moves::set_under_load).seconds(1800),
+        Test::new("memory_is_added", moves::memory_is_added)
+            .seconds(300)
+            .unwatched()
+            .breaks_c("cannot be unloaded"),
         Test::new("reload_keeps_the_target", moves::reload_keeps_the_target)
             .seconds(300)
             .breaks_c("cannot be unloaded"),

@@ -10,10 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{number, path, present, ROOT};
+use crate::domu;
 use crate::drivers;
-use crate::ktap::{check, equal, fail, TestResult};
+use crate::ktap::{check, equal, fail, FailsWith, OrFail, TestResult};
 use crate::suite::NEVER;
-use crate::sys;
+use crate::sys::{self, Exit};
 use crate::xen::Xen;
 use crate::xenstore::Xenstore;
 
@@ -205,6 +206,105 @@ pub(super) fn memory_is_sound() -> TestResult {
             .enumerate()
             .all(|(i, &word)| word == pattern(i)),
         "memory has changed",
+    )
+}
+
+/// Brings memory online that was added and waits for that. Says whether there was any.
+fn bring_online() -> TestResult<bool> {
+    let mut any = false;
+    for entry in fs::read_dir("/sys/devices/system/memory")? {
+        let state = entry?.path().join("state");
+        if fs::read_to_string(&state).is_ok_and(|now| now.trim() == "offline") {
+            fs::write(&state, "online")?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
+/// Xen lets the domain have more than the kernel knew of: memory is added, and is as good as other memory.
+pub(super) fn memory_is_added() -> TestResult {
+    const MORE: u64 = 4096;
+    let back = Back::later()?;
+    let most = number("info/current_kb")? + number("info/low_kb")?;
+    let xen = Xen::open()?;
+    let info = xen.domain_info(0)?;
+    super::write(
+        "target_kb",
+        &(most.max(info.max_pages * PAGE_KB) + MORE).to_string(),
+    )
+    .fails_with(libc::ERANGE)?;
+    xen.set_max_memory(0, most + 2 * MORE)?;
+    let result = (|| {
+        write("target_kb", most + MORE)?;
+        let offline = || {
+            fs::read_dir("/sys/devices/system/memory")
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|entry| fs::read_to_string(entry.path().join("state")).ok())
+                .any(|state| state.trim() == "offline")
+        };
+        check(sys::eventually(LONG, offline), "no memory was added")?;
+        // Whoever brought it online without the driver would hand out what is not there.
+        sys::unload_module("xen_balloon").fails_with(libc::EAGAIN)?;
+        check(
+            sys::eventually(LONG, || bring_online().unwrap_or(false)),
+            "no memory is offline",
+        )?;
+        reached(most + MORE, LONG)?;
+        // With the balloon empty every page is among those in use, sooner or later.
+        go(most - MORE)?;
+        go(most + MORE)?;
+        go(most)?;
+        // What was added stays, and is found again.
+        let low = number("info/low_kb")?;
+        sys::unload_module("xen_balloon")?;
+        drivers::modprobe(&["xen-balloon"]).or_else(fail)?;
+        equal(number("info/low_kb")?, low, "what is in the balloon")
+    })();
+    drop(back);
+    xen.set_max_memory(0, info.max_pages * PAGE_KB)?;
+    result
+}
+
+/// `xl mem-set` again and again, while memory is in use and asked for.
+pub(super) fn set_under_load() -> TestResult {
+    let back = Back::later()?;
+    let rounds = if crate::boot::long() { 100 } else { 1 };
+    // As the toolstack leaves it when it first sets the target itself.
+    let mut store = Xenstore::open()?;
+    store.write("memory/static-max", &back.0.to_string())?;
+    store.write("memory/target", &back.0.to_string())?;
+    let stop = Path::new("/tmp/balloon-stop");
+    let mut load = Vec::new();
+    for seed in 1..=2_u64 {
+        load.push(sys::Child::fork(move || {
+            let pattern = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ seed);
+            while !stop.exists() {
+                let words: Vec<u64> = (0..(2 << 20) >> 3).map(pattern).collect();
+                let good = |(i, &word): (usize, &u64)| word == pattern(i);
+                if !words.iter().enumerate().all(good) {
+                    return 1;
+                }
+            }
+            0
+        })?);
+    }
+    let result: TestResult = (0..rounds).try_for_each(|_| {
+        for target in [back.0 - 64 * PAGE_KB, back.0] {
+            domu::xl(&["mem-set", "0", &format!("{target}k")]).or_fail()?;
+            reached(target, LONG)?;
+        }
+        Ok(())
+    });
+    fs::write(stop, "")?;
+    let ends: Vec<_> = load.iter_mut().map(|child| child.wait_for(LONG)).collect();
+    fs::remove_file(stop)?;
+    result?;
+    check(
+        ends.iter().all(|end| *end == Some(Exit::Status(0))),
+        format_args!("memory has changed: {ends:?}"),
     )
 }
 
