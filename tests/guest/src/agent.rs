@@ -25,6 +25,8 @@
 //! | `unload MODULE` | unloads it | |
 //! | `privcmd DOMAIN...` | opens privcmd | what that lets it do, see [`crate::inside::rights`] |
 //! | `increment DOMAIN FRAME` | adds one to a byte of another domain | what it was |
+//! | `proxy` | listens by libxenvchan at `data/vchan`, and sends back what comes, see [`crate::vchan`] | |
+//! | `proxied` | waits until nobody listens any more | how many bytes came, and their sum |
 
 mod held;
 
@@ -40,6 +42,7 @@ use crate::device::gntalloc::Granted;
 use crate::device::{Evtchn, Gntalloc};
 use crate::inside;
 use crate::sys;
+use crate::vchan::{Echo, Sum};
 use crate::xenstore::Xenstore;
 use held::Held;
 
@@ -98,6 +101,7 @@ fn serve() -> sys::Result<()> {
         granter: Gntalloc::open()?,
         grants: BTreeMap::new(),
         held: None,
+        echo: None,
     };
     store.watch("data/request")?;
     let mut last = String::new();
@@ -128,6 +132,7 @@ struct Hands {
     granter: Gntalloc,
     grants: BTreeMap<usize, Granted>,
     held: Option<Held>,
+    echo: Option<Echo>,
 }
 
 fn word<T: FromStr>(words: &mut SplitWhitespace<'_>) -> Result<T, String> {
@@ -237,6 +242,15 @@ impl Hands {
             "increment" => inside::increment(word(&mut words)?, word(&mut words)?)
                 .map(|byte| byte.to_string())
                 .map_err(text),
+            "proxy" => {
+                self.echo = Some(Echo::start().map_err(|e| e.to_string())?);
+                Ok(String::new())
+            }
+            "proxied" => {
+                let echo = self.echo.take().ok_or("there is no proxy")?;
+                let Sum { bytes, sum } = echo.end()?;
+                Ok(format!("{bytes} {sum}"))
+            }
             _ => Err("no such request".into()),
         }
     }

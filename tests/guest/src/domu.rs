@@ -28,6 +28,7 @@ pub struct Guest {
     /// What the kernel's command line has for it in particular.
     words: String,
     ours: &'static [&'static str],
+    files: Vec<(String, Vec<u8>)>,
 }
 
 impl Guest {
@@ -38,12 +39,21 @@ impl Guest {
             name: format!("{kind:?}").to_lowercase(),
             words: String::new(),
             ours: &[],
+            files: Vec::new(),
         }
     }
 
     /// The guest uses these of our drivers, rather than the kernel's own.
     pub fn ours(mut self, modules: &'static [&'static str]) -> Self {
         self.ours = modules;
+        self
+    }
+
+    /// Files that the guest has, executable, all in one folder.
+    pub fn files(mut self, folder: &str, files: Vec<(String, Vec<u8>)>) -> Self {
+        self.files.push((folder.into(), Vec::new()));
+        let inside = |(name, content)| (format!("{folder}/{name}"), content);
+        self.files.extend(files.into_iter().map(inside));
         self
     }
 
@@ -80,10 +90,7 @@ impl Guest {
             Drivers::Rust => "rust",
             Drivers::C => "c",
         };
-        let initrd = match self.ours {
-            [] => INITRD.into(),
-            modules => self.write_initrd(modules)?,
-        };
+        let initrd = self.write_initrd()?;
         let path = format!("/tmp/{}.cfg", self.name);
         fs::write(
             &path,
@@ -97,28 +104,40 @@ impl Guest {
         Ok(path)
     }
 
-    /// Writes an image that has our modules, too; gives its path.
-    ///
-    /// The kernel unpacks several archives one after the other.
-    fn write_initrd(&self, modules: &[&str]) -> std::io::Result<String> {
+    /// Writes the image, with the files and those of our modules that this guest has besides; gives its path.
+    fn write_initrd(&self) -> std::io::Result<String> {
+        if self.files.is_empty() && self.ours.is_empty() {
+            return Ok(INITRD.into());
+        }
+        // The kernel unpacks archives one after the other.
         let mut image = fs::read(INITRD)?;
         let mut entry = |name: &str, mode: u32, content: &[u8]| {
             image.resize(image.len().next_multiple_of(4), 0);
-            let size = content.len();
-            let name_size = name.len() + 1;
-            image.extend(
-                format!(
-                    "070701{:08x}{mode:08x}{:016x}{:08x}{:08x}{size:08x}{:032x}{name_size:08x}{:08x}{name}\0",
-                    0, 0, 1, 0, 0, 0
-                )
-                .as_bytes(),
+            let (size, name_size) = (content.len(), name.len() + 1);
+            // Number, mode, owner, group, links, time, size, device and its own twice, name's size, checksum.
+            let fields = format!(
+                "070701{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{size:08x}{:032x}{name_size:08x}{:08x}",
+                0, 0, 0, 1, 0, 0, 0
             );
+            image.extend(fields.as_bytes());
+            image.extend(name.as_bytes());
+            image.push(0);
             image.resize(image.len().next_multiple_of(4), 0);
             image.extend(content);
         };
+        for (name, content) in &self.files {
+            let mode = if content.is_empty() {
+                0o40755
+            } else {
+                0o100755
+            };
+            entry(name, mode, content);
+        }
         let folder = crate::agent::OURS.trim_start_matches('/');
-        entry(folder, 0o40755, &[]);
-        for module in modules {
+        if !self.ours.is_empty() {
+            entry(folder, 0o40755, &[]);
+        }
+        for module in self.ours {
             let file = format!("/lib/modules/{}/updates/{module}.ko", sys::kernel_release());
             entry(&format!("{folder}/{module}.ko"), 0o100644, &fs::read(file)?);
         }

@@ -189,6 +189,12 @@ impl Test {
         self
     }
 
+    /// How long the test may take here: longer where it is made at full size.
+    fn limit(&self) -> Duration {
+        let times = if crate::boot::long() { 4 } else { 1 };
+        self.timeout * times * crate::boot::slowness()
+    }
+
     /// The C drivers are known to behave otherwise. There the test is made, and counts as skipped however it goes.
     pub const fn differs_in_c(mut self, reason: &'static str) -> Self {
         self.in_c = InC::Differs(reason);
@@ -420,7 +426,7 @@ fn in_child(test: &Test) -> Outcome {
         Err(error) => return Outcome::Failed(format!("fork: {error}")),
     };
     child.lead_group();
-    let timeout = test.timeout * crate::boot::slowness();
+    let timeout = test.limit();
     let (pid, exit) = (child.pid(), child.wait_for(timeout));
     let Some(exit) = exit else {
         let stack = std::fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default();

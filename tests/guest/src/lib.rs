@@ -13,7 +13,7 @@
 //! - [`abi`]: structures and request numbers,
 //! - [`device`]: the devices as types,
 //! - [`xen`]: hypercalls, which say what Xen thinks of it, and bare domains to be the other side,
-//! - [`xenstore`], [`domu`], [`agent`], [`inside`]: guests that run, talking to them, and what they try,
+//! - [`xenstore`], [`domu`], [`agent`], [`inside`], [`vchan`]: guests that run, talking to them, and what they try,
 //! - [`resources`]: what must be the same before and after each test,
 //! - [`ktap`]: running tests and saying how they went,
 //! - [`suite`]: the tests themselves,
@@ -35,5 +35,6 @@ pub mod resources;
 pub mod suite;
 pub mod sys;
 pub mod uring;
+pub mod vchan;
 pub mod xen;
 pub mod xenstore;

@@ -280,6 +280,37 @@ impl Mapping {
         Errno::check(unsafe { libc::munmap(addr.cast(), len) }).map(drop)
     }
 
+    /// Puts a shared, writable mapping of a file in the place of a part of the range.
+    pub fn replace(&self, at: usize, len: usize, fd: &impl AsRawFd, offset: u64) -> Result<()> {
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        self.map_over(at, len, prot, flags, fd.as_raw_fd(), offset)
+    }
+
+    /// Puts nothing in the place of a part of the range, where nothing else will come to be.
+    pub fn clear(&self, at: usize, len: usize) -> Result<()> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        self.map_over(at, len, libc::PROT_NONE, flags, -1, 0)
+    }
+
+    fn map_over(
+        &self,
+        at: usize,
+        len: usize,
+        prot: c_int,
+        flags: c_int,
+        fd: RawFd,
+        offset: u64,
+    ) -> Result<()> {
+        let place = self.check(at, len).cast();
+        // SAFETY: The part belongs to this mapping, and no reference into it exists.
+        let addr = unsafe { libc::mmap(place, len, prot, flags, fd, offset as i64) };
+        if addr == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        Ok(())
+    }
+
     /// Calls `mprotect(2)` on the range.
     pub fn protect(&self, prot: c_int) -> Result<()> {
         // SAFETY: The range belongs to this mapping and no reference into it exists.
@@ -290,6 +321,13 @@ impl Mapping {
     pub fn advise(&self, advice: c_int) -> Result<()> {
         // SAFETY: As for `protect`.
         Errno::check(unsafe { libc::madvise(self.addr as *mut c_void, self.len, advice) }).map(drop)
+    }
+
+    /// Calls `madvise(2)` on a part of the range.
+    pub fn advise_part(&self, offset: usize, len: usize, advice: c_int) -> Result<()> {
+        let addr = self.check(offset, len);
+        // SAFETY: As for `protect`.
+        Errno::check(unsafe { libc::madvise(addr.cast(), len, advice) }).map(drop)
     }
 
     /// Moves the mapping to a place of the kernel's choice with `mremap(2)`, as long as `len` says.
@@ -347,6 +385,21 @@ impl Drop for Mapping {
         // SAFETY: The range is ours and no reference into it exists.
         unsafe { libc::munmap(self.addr as *mut c_void, self.len) };
     }
+}
+
+/// Copies memory of this process by way of its pages, as another process would with `process_vm_readv(2)`.
+pub fn read_own_memory(addr: usize, buffer: &mut [u8]) -> Result<usize> {
+    let local = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: addr as *mut c_void,
+        iov_len: buffer.len(),
+    };
+    // SAFETY: The first vector is the buffer, which is live; of the other the kernel checks the addresses.
+    let n = unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) };
+    Errno::check(n as i64).map(|n| n as usize)
 }
 
 /// Whether the byte at an address can be read, asked of the kernel so that a bad address does no harm.
@@ -873,6 +926,55 @@ pub fn memory_file(len: usize) -> Result<RawFd> {
     // SAFETY: Takes only numbers.
     Errno::check(unsafe { libc::ftruncate(fd, len as i64) })?;
     Ok(fd)
+}
+
+/// A disk of fresh memory that is read and written without the kernel's page cache.
+#[derive(Debug)]
+pub struct Disk {
+    fd: OwnedFd,
+}
+
+impl Disk {
+    const GET_FREE: u32 = 0x4c82;
+    const SET_FD: u32 = 0x4c00;
+    const CLEAR_FD: u32 = 0x4c01;
+
+    /// Makes a loop device.
+    pub fn new(len: usize) -> Result<Self> {
+        let control = open("/dev/loop-control", libc::O_RDWR)?;
+        // SAFETY: The request takes no argument.
+        let number = unsafe { ioctl(&control, Self::GET_FREE, 0) }?;
+        let fd = open(&format!("/dev/loop{number}"), libc::O_RDWR | libc::O_DIRECT)?;
+        let memfd = memory_file(len)?;
+        // SAFETY: The request takes a descriptor as its argument.
+        let set = unsafe { ioctl(&fd, Self::SET_FD, memfd as usize) };
+        // SAFETY: Nothing else has this descriptor.
+        unsafe { libc::close(memfd) };
+        set.map(|_| Self { fd })
+    }
+
+    /// Reads `len` bytes at `offset` of the disk into memory.
+    pub fn read(&self, memory: &Mapping, at: usize, len: usize, offset: usize) -> Result<usize> {
+        let into = memory.check(at, len).cast();
+        // SAFETY: The part is the mapping's; the kernel checks whether it can be written to.
+        let n = unsafe { libc::pread(self.fd.as_raw_fd(), into, len, offset as i64) };
+        Errno::check(n as i64).map(|n| n as usize)
+    }
+
+    /// Writes `len` bytes of memory to `offset` of the disk.
+    pub fn write(&self, memory: &Mapping, at: usize, len: usize, offset: usize) -> Result<usize> {
+        let from = memory.check(at, len).cast();
+        // SAFETY: The part is the mapping's, and may change while it is written.
+        let n = unsafe { libc::pwrite(self.fd.as_raw_fd(), from, len, offset as i64) };
+        Errno::check(n as i64).map(|n| n as usize)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // SAFETY: The request takes no argument.
+        let _ = unsafe { ioctl(&self.fd, Self::CLEAR_FD, 0) };
+    }
 }
 
 /// Makes a dma-buf of fresh memory through `/dev/udmabuf`.

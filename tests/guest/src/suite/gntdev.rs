@@ -11,9 +11,12 @@ use crate::xen::{BareDomain, Kind};
 
 mod copy;
 mod dmabuf;
+mod large;
 mod lifetime;
 mod map;
 mod notify;
+mod pinned;
+mod report;
 mod restrict;
 
 /// The suite.
@@ -52,24 +55,52 @@ pub const SUITE: Suite = Suite {
         Test::new("partial_munmap", lifetime::partial_munmap)
             .differs_in_c("keeps all until the last is unmapped")
             .there(Kind::Pvh),
-        Test::new("pinned_page_released_later", lifetime::pinned_page)
-            .breaks_c("warns, and takes the page from who has it")
-            .there(Kind::Pv),
-        Test::new(
-            "pinned_page_delays_only_itself",
-            lifetime::pinned_page_delays_only_itself,
-        )
-        .breaks_c("keeps all until the last is free, or warns"),
         Test::new("fork_pv", lifetime::fork_pv).only(Kind::Pv),
         Test::new("fork_translated", lifetime::fork_translated).only(Kind::Pvh),
         Test::new("outlives_file", lifetime::outlives_file),
         Test::new("outlives_domain", lifetime::outlives_domain),
         Test::new("not_resized", lifetime::not_resized),
         Test::new("moved", lifetime::moved).breaks_c("loses track of the addresses"),
+        Test::new("moved_not_pv", lifetime::moved_not_pv)
+            .only(Kind::Pv)
+            .breaks_c("loses track of the addresses"),
+        Test::new("protected_not_pv", lifetime::protected_not_pv)
+            .only(Kind::Pv)
+            .differs_in_c("unmaps the grants"),
+        Test::new("protected_same", lifetime::protected_same),
         Test::new("discarded", lifetime::discarded),
         Test::new("killed", lifetime::killed),
         Test::new("threads", lifetime::threads),
         Test::new("leaks_nothing", lifetime::leaks_nothing),
+        Test::new("pinned_page_released_later", pinned::released_later)
+            .breaks_c("warns, and takes the page from who has it")
+            .there(Kind::Pv),
+        Test::new("pinned_page_delays_only_itself", pinned::delays_only_itself)
+            .breaks_c("keeps all until the last is free, or warns"),
+        Test::new("pinned_page_outlives_process", pinned::outlives_process)
+            .breaks_c("keeps all until the last is free, or warns"),
+        Test::new("pinned_page_discarded", pinned::discarded)
+            .breaks_c("warns, and takes the page from who has it")
+            .there(Kind::Pv),
+        Test::new("discarded_while_read", pinned::discarded_while_read)
+            .breaks_c("takes the page from who has it")
+            .there(Kind::Pv),
+        Test::new("direct_io", pinned::direct_io),
+        Test::new("direct_io_killed", pinned::direct_io_killed)
+            .breaks_c("takes the page from who has it")
+            .there(Kind::Pv)
+            .seconds(300),
+        Test::new("large_map", large::one_map).seconds(900),
+        Test::new("offsets_beyond_31_bits", large::beyond_31_bits)
+            .breaks_c("takes the pages for all maps when they are made"),
+        Test::new("file_limit", large::file_limit).differs_in_c("has no such parameter"),
+        Test::new("maps_raced", large::raced).seconds(600),
+        Test::new("maps_raced_for_one", large::raced_for_one_map).seconds(600),
+        Test::new("reports_file", report::of_a_file).differs_in_c("tells nothing"),
+        Test::new("reports_what_waits", report::of_what_waits)
+            .breaks_c("tells nothing, and takes the page from who has it"),
+        Test::new("reports_system", report::of_the_system)
+            .breaks_c("tells nothing, and takes the page from who has it"),
         Test::new("notify_clears_byte", notify::clears_byte),
         Test::new("notify_sends_event", notify::sends_event),
         Test::new("notify_at_death", notify::at_death),
@@ -96,6 +127,7 @@ pub const SUITE: Suite = Suite {
             .differs_in_c("has no such request"),
         Test::new("restrict_notify", restrict::notify).differs_in_c("has no such request"),
         Test::new("dmabuf_export", dmabuf::export).only(Kind::Pvh),
+        Test::new("dmabuf_export_dma", dmabuf::export_dma).only(Kind::Pvh),
         Test::new("dmabuf_export_pv", dmabuf::export_pv).only(Kind::Pv),
         Test::new("dmabuf_export_refused", dmabuf::export_refused).only(Kind::Pvh),
         Test::new("dmabuf_wait_unknown", dmabuf::wait_unknown),

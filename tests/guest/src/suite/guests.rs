@@ -12,6 +12,7 @@ use crate::device::{Evtchn, Gntdev};
 use crate::domu::{self, Agent, Guest};
 use crate::ktap::{check, equal, fail, skip, OrFail, Suite, Test, TestResult};
 use crate::sys::{self, Mapping, PAGE};
+use crate::vchan;
 use crate::xen::event::Status;
 use crate::xen::{Kind, Xen};
 
@@ -37,7 +38,10 @@ fn with_guest(kind: Kind) -> TestResult {
     if !domu::available() {
         return skip("the image has no guest");
     }
-    let guest = Guest::new(kind).create().or_fail()?;
+    let guest = Guest::new(kind)
+        .files(vchan::FOLDER, vchan::programs().or_fail()?)
+        .create()
+        .or_fail()?;
     let id = guest.id();
     let mut agent = guest.agent().or_fail()?;
     channels(&mut agent, id)?;
@@ -48,6 +52,7 @@ fn with_guest(kind: Kind) -> TestResult {
     revoked_while_mapped(&mut agent, id)?;
     privcmd::foreign::mapped(&mut agent, id)?;
     privcmd::domu::in_guest(&mut agent, id, kind)?;
+    proxied(&mut agent, id)?;
     // In the end it goes while everything is in use.
     let events = Evtchn::open_nonblocking()?;
     let (port, _) = channel(&mut agent, &events, id)?;
@@ -244,6 +249,21 @@ fn copies(agent: &mut Agent, id: u16) -> TestResult {
     check(
         memory.bytes(0, 4 * PAGE).iter().all(|&b| b == 0x3c),
         "other bytes than the guest's",
+    )
+}
+
+/// A stream of bytes goes to the guest and comes back, by Xen's own library: it maps the rings that the guest grants.
+fn proxied(agent: &mut Agent, id: u16) -> TestResult {
+    // So many there, and as many back.
+    let bytes = if boot::long() { 1 << 29 } else { 1 << 20 };
+    tell(agent, "proxy")?;
+    let sent = vchan::send_and_receive(id, bytes).or_fail()?;
+    // Whoever was at this end was killed: the guest learns of it by what is done when the rings are unmapped.
+    let received = agent.call("proxied").or_fail()?;
+    equal(
+        received.trim(),
+        format!("{} {}", sent.bytes, sent.sum).as_str(),
+        "how many bytes the guest received, and their sum",
     )
 }
 

@@ -59,6 +59,29 @@ pub fn export() -> TestResult {
     })
 }
 
+/// Backed by memory that devices can use: write-combining, coherent.
+pub fn export_dma() -> TestResult {
+    each_grantor(1, |grantor| {
+        let view = grantor.view()?;
+        view.write_at(0, &0x51_u8);
+        let file = Gntdev::open()?;
+        for flags in [1, 2] {
+            for _ in 0..3 {
+                let buffer = export_one(&file, grantor.id(), grantor.references[0], flags)?;
+                equal(grantor.in_use(), 1, "grants in use")?;
+                export_one(&file, grantor.id(), grantor.table.unused(), flags)
+                    .fails_with(libc::EINVAL)?;
+                drop(buffer);
+                check(
+                    sys::eventually(SOON, || grantor.in_use() == 0),
+                    "the grant is in use after the buffer is gone",
+                )?;
+            }
+        }
+        equal(view.read_at(0), 0x51_u8, "the page of the grantor")
+    })
+}
+
 pub fn export_pv() -> TestResult {
     let file = Gntdev::open()?;
     export_one(&file, 1, 8, 0).fails_with(libc::EINVAL)?;

@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use super::each_grantor;
+use crate::boot;
 use crate::device::Gntdev;
-use crate::ktap::{check, equal, skip, FailsWith, TestResult};
+use crate::ktap::{check, equal, FailsWith, TestResult};
 use crate::resources::free_memory;
 use crate::suite::{scaled, NEVER, SOON};
-use crate::sys::{self, Child, Exit, Mapping, PAGE};
+use crate::sys::{self, Child, Exit, PAGE};
 
 pub fn partial_munmap() -> TestResult {
     each_grantor(9, |grantor| {
@@ -39,70 +40,6 @@ pub fn partial_munmap() -> TestResult {
         memory.unmap()?;
         drop(file);
         grantor.released()
-    })
-}
-
-/// Puts a mapped page into a pipe, which then holds it.
-fn hold(memory: &Mapping, page: usize) -> TestResult<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
-    let (read, write) = sys::pipe()?;
-    match sys::splice_memory(&write, memory, page * PAGE, PAGE) {
-        Ok(n) => equal(n, PAGE, "bytes put into the pipe")?,
-        Err(error) => return skip(format_args!("mapped grants cannot be pinned here: {error}")),
-    }
-    Ok((read, write))
-}
-
-pub fn pinned_page() -> TestResult {
-    each_grantor(1, |grantor| {
-        let file = Gntdev::open()?;
-        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
-        memory.fill(0x77);
-        let (read, _write) = hold(&memory, 0)?;
-        memory.unmap()?;
-        drop(file);
-        std::thread::sleep(NEVER);
-        equal(
-            grantor.in_use(),
-            1,
-            "grants in use while the pipe has the page",
-        )?;
-        let mut buffer = [0; PAGE];
-        equal(sys::read(&read, &mut buffer)?, PAGE, "bytes in the pipe")?;
-        check(
-            buffer.iter().all(|&b| b == 0x77),
-            "the pipe has other bytes than the page",
-        )?;
-        drop(read);
-        check(
-            sys::eventually(2 * SOON, || grantor.in_use() == 0),
-            "the grant is in use after the pipe is gone",
-        )
-    })
-}
-
-pub fn pinned_page_delays_only_itself() -> TestResult {
-    each_grantor(6, |grantor| {
-        let file = Gntdev::open()?;
-        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
-        memory.fill(0x66);
-        let pipe = hold(&memory, 3)?;
-        // In parts: each is for itself.
-        for part in [0..2, 2..3, 3..4, 4..6] {
-            memory.unmap_part(part.start * PAGE, part.len() * PAGE)?;
-        }
-        check(
-            sys::eventually(SOON, || grantor.in_use() == 1),
-            "other grants wait for the one that is held",
-        )?;
-        check(
-            grantor.table.in_use(grantor.references[3]),
-            "the grant that is held was released",
-        )?;
-        drop(pipe);
-        check(
-            sys::eventually(2 * SOON, || grantor.in_use() == 0),
-            "the grant is in use after the pipe is gone",
-        )
     })
 }
 
@@ -212,6 +149,58 @@ pub fn moved() -> TestResult {
     })
 }
 
+pub fn moved_not_pv() -> TestResult {
+    each_grantor(3, |grantor| {
+        let file = Gntdev::open()?;
+        let (index, mut memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.write_at(2 * PAGE, &8_u8);
+        for _ in 0..2 {
+            memory.move_away().fails_with(libc::EINVAL)?;
+            equal(memory.read_at(2 * PAGE), 8_u8, "the page where it was")?;
+        }
+        equal(
+            file.offset_of(memory.addr() + PAGE)?,
+            (index, 3),
+            "offset and count",
+        )?;
+        // What is left of it is as before.
+        memory.unmap_part(0, PAGE)?;
+        memory.write_at(PAGE, &9_u8);
+        memory.unmap()?;
+        drop(file);
+        grantor.released()
+    })
+}
+
+pub fn protected_not_pv() -> TestResult {
+    each_grantor(2, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.write_at(PAGE, &8_u8);
+        for protection in [libc::PROT_READ, libc::PROT_NONE] {
+            memory.protect(protection).fails_with(libc::EINVAL)?;
+        }
+        memory.write_at(0, &9_u8);
+        equal(
+            memory.read_at(PAGE),
+            8_u8,
+            "a page that was to be protected",
+        )?;
+        equal(grantor.in_use(), 2, "grants in use")
+    })
+}
+
+pub fn protected_same() -> TestResult {
+    each_grantor(2, |grantor| {
+        let file = Gntdev::open()?;
+        let (_, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        memory.write_at(PAGE, &8_u8);
+        memory.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+        memory.write_at(0, &9_u8);
+        equal(memory.read_at(PAGE), 8_u8, "a page as it was")
+    })
+}
+
 pub fn discarded() -> TestResult {
     each_grantor(3, |grantor| {
         let file = Gntdev::open()?;
@@ -266,7 +255,7 @@ pub fn threads() -> TestResult {
                 .map(|worker| {
                     let (file, grantor) = (&file, &grantor);
                     scope.spawn(move || -> TestResult {
-                        for _ in 0..scaled(15) {
+                        for _ in 0..if boot::long() { 500 } else { scaled(8) } {
                             let references = &grantor.references[worker * 4..worker * 4 + 4];
                             let (index, memory) = file.map_memory(grantor.id(), references)?;
                             memory.write_at(3 * PAGE, &(worker as u8));

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Streams of bytes between domains by Xen's vchan-socket-proxy.
+//!
+//! The guest's end grants the rings, dom0's end maps them. The guest has the program with its libraries in a folder.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+use crate::daemons::tool;
+use crate::domu;
+
+/// Where a guest has the program.
+pub const FOLDER: &str = "vchan";
+const PROGRAM: &str = "vchan-socket-proxy";
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+/// The key at which both ends meet, below the guest's directory.
+const KEY: &str = "data/vchan";
+
+/// How many bytes went by, and what they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// How many.
+    pub bytes: u64,
+    /// A sum that depends on their order.
+    pub sum: u64,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.sum = bytes.iter().fold(self.sum, |sum, &byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+    }
+}
+
+/// The program with all it loads, as files for a guest.
+pub fn programs() -> Result<Vec<(String, Vec<u8>)>, String> {
+    let program = tool(PROGRAM);
+    // Lines of `NAME => FILE (ADDRESS)`.
+    let libraries = domu::output(LOADER, &["--list", &program])?;
+    let mut files = vec![
+        (PROGRAM.to_owned(), program.clone()),
+        ("loader".to_owned(), LOADER.to_owned()),
+    ];
+    for line in libraries.lines() {
+        let Some((name, rest)) = line.split_once(" => ") else {
+            continue;
+        };
+        let file = rest.split_whitespace().next().unwrap_or(rest);
+        files.push((name.trim().to_owned(), file.to_owned()));
+    }
+    files
+        .into_iter()
+        .map(|(name, file)| match fs::read(&file) {
+            Ok(content) => Ok((name, content)),
+            Err(error) => Err(format!("{file}: {error}")),
+        })
+        .collect()
+}
+
+/// Sends back what comes, in a guest.
+#[derive(Debug)]
+pub struct Echo {
+    proxy: Child,
+    pump: JoinHandle<io::Result<Sum>>,
+}
+
+impl Echo {
+    /// Starts to listen for domain 0.
+    pub fn start() -> io::Result<Self> {
+        let mut proxy = Command::new(format!("/{FOLDER}/loader"))
+            .args(["--library-path", &format!("/{FOLDER}")])
+            .arg(format!("/{FOLDER}/{PROGRAM}"))
+            .args(["-m", "server", "0", KEY, "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (Some(mut to), Some(mut from)) = (proxy.stdin.take(), proxy.stdout.take()) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let pump = std::thread::spawn(move || {
+            let mut sum = Sum::default();
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                let n = from.read(&mut buffer)?;
+                if n == 0 {
+                    return Ok(sum);
+                }
+                sum.add(&buffer[..n]);
+                to.write_all(&buffer[..n])?;
+            }
+        });
+        Ok(Self { proxy, pump })
+    }
+
+    /// Waits until the other end has gone; tells what came.
+    pub fn end(mut self) -> Result<Sum, String> {
+        self.proxy.wait().map_err(|e| e.to_string())?;
+        match self.pump.join() {
+            Ok(sum) => sum.map_err(|e| e.to_string()),
+            Err(_) => Err("the pump panicked".into()),
+        }
+    }
+}
+
+/// Bytes that do not repeat.
+struct Stream(u64);
+
+impl Stream {
+    fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) {
+        for part in buffer.chunks_exact_mut(8) {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            part.copy_from_slice(&self.0.to_ne_bytes());
+        }
+    }
+}
+
+/// How much is sent and compared in one go.
+const CHUNK: usize = 1 << 14;
+
+/// Sends bytes to a guest that sends them back, and compares. The program at this end is killed when all have come.
+pub fn send_and_receive(guest: u16, bytes: usize) -> Result<Sum, String> {
+    let text = |e: io::Error| e.to_string();
+    let mut proxy = Command::new(tool(PROGRAM))
+        .args(["-m", "client", &guest.to_string()])
+        .arg(format!("/local/domain/{guest}/{KEY}"))
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(text)?;
+    let result = match (proxy.stdin.take(), proxy.stdout.take()) {
+        (Some(to), Some(from)) => exchange(to, from, bytes.next_multiple_of(CHUNK)),
+        _ => Err("no pipes".into()),
+    };
+    let killed = proxy.kill().and_then(|()| proxy.wait());
+    killed.map_err(text)?;
+    result
+}
+
+fn exchange(mut to: impl Write + Send, mut from: impl Read, bytes: usize) -> Result<Sum, String> {
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || -> io::Result<_> {
+            let (mut stream, mut sum) = (Stream::new(), Sum::default());
+            let mut chunk = vec![0; CHUNK];
+            for _ in 0..bytes / CHUNK {
+                stream.fill(&mut chunk);
+                sum.add(&chunk);
+                to.write_all(&chunk)?;
+            }
+            // Kept until all has come back: its end would end the proxy.
+            Ok((sum, to))
+        });
+        let mut stream = Stream::new();
+        let (mut expected, mut chunk) = (vec![0; CHUNK], vec![0; CHUNK]);
+        for number in 0..bytes / CHUNK {
+            stream.fill(&mut expected);
+            from.read_exact(&mut chunk)
+                .map_err(|e| format!("after {} bytes: {e}", number * CHUNK))?;
+            if chunk != expected {
+                return Err(format!("other bytes came back after {}", number * CHUNK));
+            }
+        }
+        match writer.join() {
+            Ok(Ok((sum, _to))) => Ok(sum),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the writer panicked".into()),
+        }
+    })
+}
