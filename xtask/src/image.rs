@@ -157,6 +157,13 @@ fn xen(tools: &Tools, image: &mut Archive) -> Result<()> {
     let hvmloader = format!("usr/lib/xen-{XEN}/boot/hvmloader");
     image.copy(&hvmloader, &tools.file(&format!("/{hvmloader}")))?;
 
+    // Loaded by oxenstored, which looks nowhere else.
+    let plugins = format!("/usr/lib/xen-{XEN}/ocaml/xsd_glue");
+    let folder = tools.file(&plugins);
+    if folder.is_dir() {
+        add_tree(image, &folder, &plugins[1..])?;
+    }
+
     let kmod = tools.file("/usr/bin/kmod");
     image.copy("usr/bin/kmod", &kmod)?;
     for name in ["depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod"] {

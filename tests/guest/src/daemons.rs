@@ -28,15 +28,23 @@ pub fn set_path() {
     std::env::set_var("PATH", format!("/usr/sbin:/usr/bin:/sbin:/bin:{tools}"));
 }
 
-const DAEMONS: [(&str, &[&str]); 3] = [
-    ("xenstored", &["--pid-file", "/run/xenstored.pid"]),
+/// A daemon and its arguments.
+type Daemon<'a> = (&'a str, &'a [&'a str]);
+
+const XENSTORED: Daemon<'_> = ("xenstored", &["--pid-file", "/run/xenstored.pid"]);
+const OTHERS: [Daemon<'_>; 2] = [
     ("xen-init-dom0", &[]),
     ("xenconsoled", &["--pid-file=/run/xenconsoled.pid"]),
 ];
 
 /// Starts them, telling each command before it is run.
 pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
-    for (name, arguments) in DAEMONS {
+    start_with(XENSTORED, tell)
+}
+
+/// Starts them with a xenstored of the caller's choice, which must write the same file.
+pub fn start_with(xenstored: Daemon<'_>, tell: impl Fn(&str)) -> Result<(), String> {
+    for (name, arguments) in [xenstored].into_iter().chain(OTHERS) {
         let program = tool(name);
         tell(&format!("{program} {}", arguments.join(" ")));
         let status = Command::new(&program)

@@ -8,6 +8,7 @@ use crate::ktap::{Suite, TestResult};
 use crate::xen::{BareDomain, Kind};
 
 pub mod balloon;
+pub mod daemons;
 pub mod evtchn;
 pub mod gntdev;
 pub mod guests;
@@ -17,8 +18,8 @@ pub mod privcmd;
 pub mod toolstack;
 pub mod xenfs;
 
-/// All suites, in the order to run them: what unloads modules comes last.
-pub const ALL: [&Suite; 9] = [
+/// All suites, in the order to run them: what unloads modules and ends daemons comes last.
+pub const ALL: [&Suite; 10] = [
     &privcmd::SUITE,
     &hypercall_buffer::SUITE,
     &evtchn::SUITE,
@@ -28,6 +29,7 @@ pub const ALL: [&Suite; 9] = [
     &guests::SUITE,
     &toolstack::SUITE,
     &modules::SUITE,
+    &daemons::SUITE,
 ];
 
 /// How long something that should happen at once may take on a slow machine.
