@@ -16,7 +16,7 @@ use crate::xen::Kind;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "daemons",
-    tests: &[Test::new("oxenstored", oxenstored).seconds(400).unwatched()],
+    tests: &[Test::new("oxenstored", oxenstored).seconds(150).unwatched()],
 };
 
 const OXENSTORED: &str = "oxenstored";

@@ -137,10 +137,10 @@ pub const SUITE: Suite = Suite {
 };
 
 /// A bare domain that grants pages to this one.
-struct Grantor {
+pub(super) struct Grantor {
     domain: BareDomain,
     table: GrantTable,
-    references: Vec<u32>,
+    pub(super) references: Vec<u32>,
     frames: Vec<u64>,
 }
 
@@ -157,7 +157,7 @@ impl Grantor {
         })
     }
 
-    fn id(&self) -> u16 {
+    pub(super) fn id(&self) -> u16 {
         self.domain.id()
     }
 
@@ -184,6 +184,6 @@ impl Grantor {
 }
 
 /// Makes a test with grants of each kind of domain.
-fn each_grantor(pages: usize, body: impl Fn(Grantor) -> TestResult) -> TestResult {
+pub(super) fn each_grantor(pages: usize, body: impl Fn(Grantor) -> TestResult) -> TestResult {
     super::each_kind(|domain| body(Grantor::new(domain, pages)?))
 }

@@ -4,7 +4,9 @@
 
 use std::fs;
 
+use super::gntdev::each_grantor;
 use super::SOON;
+use crate::abi::gntdev::NOTIFY_SEND_EVENT;
 use crate::boot::{Drivers, Words};
 use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
 use crate::drivers::{self, Module, MODULES};
@@ -28,6 +30,7 @@ pub const SUITE: Suite = Suite {
         Test::new("unload", unload).unwatched(),
         Test::new("reload", reload).unwatched().seconds(7200),
         Test::new("in_use_by_a_range", in_use_by_a_range).unwatched(),
+        Test::new("in_use_by_a_channel", in_use_by_a_channel).unwatched(),
         Test::new("autoload", autoload).unwatched(),
         Test::new("mixed_with_c", mixed_with_c).unwatched(),
     ],
@@ -252,6 +255,30 @@ fn in_use_by_a_range() -> TestResult {
     pages.unmap()?;
     unload_all()?;
     load_all(drivers_here())
+}
+
+/// A channel that a grant still notifies through is closed when that is unmapped, by the module, which stays so long.
+fn in_use_by_a_channel() -> TestResult {
+    const NAME: &str = "xen-evtchn";
+    if drivers_here() == Drivers::C {
+        return skip("there the kernel closes it");
+    }
+    let Some(module) = of_here().find(|m| m.name == NAME) else {
+        return fail("the module is missing from the list");
+    };
+    each_grantor(1, |grantor| {
+        let events = Evtchn::open_nonblocking()?;
+        let (near, _far) = events.loopback()?;
+        let file = Gntdev::open()?;
+        let (index, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+        file.notify_unmap(index, NOTIFY_SEND_EVENT, near)?;
+        drop(events);
+        stays(&module.kernel_name())?;
+        drop((memory, file));
+        let unloaded = || sys::unload_module(&module.kernel_name()).is_ok();
+        check(sys::eventually(SOON, unloaded), "the module does not go")?;
+        load(module, Drivers::Rust)
+    })
 }
 
 fn autoload() -> TestResult {
