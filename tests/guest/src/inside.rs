@@ -110,12 +110,17 @@ fn waiting() -> sys::Result<()> {
         Some(Exit::Status(error)) => format!("interrupted {error}"),
         other => format!("interrupted {other:?}"),
     });
-    // One that is killed while it waits, and one that gets through in the end.
+    // One that is killed while it waits, and then, as the kernel opens such devices one at a time, one that gets through
+    // in the end.
     let mut killed = opener()?;
-    let patient = opener()?;
     killed.wait_for(LONG_ENOUGH);
     killed.kill(libc::SIGKILL);
     tell(&format!("killed {:?}", killed.wait_for(LONG_ENOUGH * 20)));
+    let mut patient = opener()?;
+    tell(&format!(
+        "patient-early {}",
+        patient.wait_for(LONG_ENOUGH).is_some()
+    ));
     tell("waiting");
     tell(&format!("patient {:?}", patient.wait()));
     tell(&format!("rights {}", rights(&[0, 5, 6])));

@@ -257,6 +257,11 @@ pub fn waits_for_xenstore() -> TestResult {
         "Some(Signal(9))",
         "the end of who was killed while waiting",
     )?;
+    equal(
+        console.told("patient-early")?.as_str(),
+        "false",
+        "whether the next open ends early",
+    )?;
     console.told("waiting")?;
     // xenstored answers those who are introduced.
     page.unmap()?;
