@@ -80,7 +80,8 @@ pub fn dom0(
     );
     let mut image = base(&project.tools, guest)?;
     xen(&project.tools, &mut image)?;
-    kernel_modules(project, kernel, modules, &mut image)?;
+    let stripped = strip(project, kernel, modules)?;
+    kernel_modules(project, kernel, &stripped, &mut image)?;
 
     let build = project.places.lane(kernel.lane);
     let mut domu = base(&project.tools, guest)?;
@@ -91,7 +92,11 @@ pub fn dom0(
             &guest_kernel.reference.join(&file),
         )?;
     }
-    add_guest_modules(project, guest_kernel, &guest_modules, &mut domu)?;
+    let guest_stripped = match &theirs {
+        None => stripped,
+        Some(kernel) => strip(project, kernel, &guest_modules)?,
+    };
+    add_guest_modules(project, guest_kernel, &guest_stripped, &mut domu)?;
     let initrd = build.join("domu.cpio");
     write(&domu, &initrd)?;
     image.copy("guest/vmlinuz", &guest_kernel.vmlinuz)?;
@@ -186,6 +191,24 @@ fn xen(tools: &Tools, image: &mut Archive) -> Result<()> {
         image.copy(&place, &tools.file(&path))?;
     }
     Ok(())
+}
+
+/// Copies modules without what is for debuggers, as an installation has them too: with it they are
+/// larger than a small guest.
+fn strip(project: &Project<'_>, kernel: &Kernel, modules: &Path) -> Result<PathBuf> {
+    let stripped = project.places.lane(kernel.lane).join("stripped");
+    place::remove_dir(&stripped)?;
+    fs::create_dir_all(&stripped).with_context(|| format!("making {}", stripped.display()))?;
+    for entry in fs::read_dir(modules)? {
+        let path = entry?.path();
+        let mut strip = project.tools.command("strip", &stripped);
+        strip
+            .args(["--strip-debug", "-o"])
+            .arg(stripped.join(path.file_name().unwrap_or_default()))
+            .arg(&path);
+        tool::output(&mut strip)?;
+    }
+    Ok(stripped)
 }
 
 /// Adds our modules where they win over the kernel's own, as an installation has them.
