@@ -25,7 +25,7 @@ use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
 use crate::place;
 use crate::project::Project;
-use crate::qemu::{self, Boot, Mode, BENCH_INIT};
+use crate::qemu::{Boot, Mode, BENCH_INIT};
 use crate::tool;
 
 use figures::{All, Figures};
@@ -136,7 +136,6 @@ impl Bench {
         let boot = Boot {
             lane: self.lane,
             image: image.to_path_buf(),
-            xen: qemu::unpacked_xen(project)?,
             vmlinuz: kernel.vmlinuz.clone(),
             dom0,
             drivers,

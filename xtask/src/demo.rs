@@ -11,7 +11,7 @@ use crate::image;
 use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
 use crate::project::Project;
-use crate::qemu::{self, Boot, Mode};
+use crate::qemu::{Boot, Mode};
 
 /// What to boot.
 pub struct Demo {
@@ -29,7 +29,6 @@ impl Demo {
         let boot = Boot {
             lane: self.lane,
             image: image::dom0(project, &kernel, &modules, &guest)?,
-            xen: qemu::unpacked_xen(project)?,
             vmlinuz: kernel.vmlinuz,
             dom0: self.dom0,
             drivers: self.drivers,

@@ -70,8 +70,6 @@ impl Mode {
 /// One boot of a machine.
 pub struct Boot<'a> {
     pub lane: Lane,
-    /// From [`unpacked_xen`].
-    pub xen: PathBuf,
     pub vmlinuz: PathBuf,
     pub image: PathBuf,
     pub dom0: Dom0,
@@ -177,6 +175,7 @@ impl Boot<'_> {
     }
 
     fn command(&self, project: &Project<'_>, serial: &str) -> Result<Command> {
+        let xen = unpacked_xen(project)?;
         let mut qemu = project
             .tools
             .command("qemu-system-x86_64", &project.places.repo);
@@ -250,10 +249,7 @@ impl Boot<'_> {
             }
             dom0_line.push_str(&format!(" xen_rust.filter={filter}"));
         }
-        qemu.arg("-kernel")
-            .arg(&self.xen)
-            .arg("-append")
-            .arg(xen_line);
+        qemu.arg("-kernel").arg(xen).arg("-append").arg(xen_line);
         // A list of modules, each with its command line: a comma that is meant is doubled.
         let comma = |text: String| text.replace(',', ",,");
         qemu.arg("-initrd").arg(format!(
@@ -267,7 +263,7 @@ impl Boot<'_> {
 }
 
 /// Xen as QEMU wants it, which does not unpack.
-pub fn unpacked_xen(project: &Project<'_>) -> Result<PathBuf> {
+fn unpacked_xen(project: &Project<'_>) -> Result<PathBuf> {
     let packed = project.tools.file(&format!("/boot/xen-{XEN}-amd64.gz"));
     let unpacked = project.places.build().join("xen");
     let mut gzip = project.tools.command("gzip", &project.places.repo);

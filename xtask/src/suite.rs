@@ -2,12 +2,10 @@
 
 //! `make test`: the tests that run on the host, then those that run in booted guests.
 
-use std::path::PathBuf;
-use std::thread;
+use std::time::Instant;
 
-use anyhow::{bail, Result};
+use anyhow::Result;
 
-use crate::console::Verdict;
 use crate::error;
 use crate::guest;
 use crate::image;
@@ -15,7 +13,7 @@ use crate::ktap::Outcome;
 use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
 use crate::project::Project;
-use crate::qemu::{self, Boot, Mode};
+use crate::qemu::{Boot, Mode};
 use crate::tool;
 
 /// Tests that cargo runs on the host.
@@ -98,14 +96,10 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
         }
     }
     project.release();
-    let xen = qemu::unpacked_xen(project)?;
     for drivers in &selection.drivers {
-        let boots: Vec<Boot<'_>> = selection
-            .dom0
-            .iter()
-            .map(|dom0| Boot {
+        for dom0 in &selection.dom0 {
+            let boot = Boot {
                 lane: selection.lane,
-                xen: xen.clone(),
                 vmlinuz: kernel.vmlinuz.clone(),
                 image: image.clone(),
                 dom0: *dom0,
@@ -113,25 +107,8 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
                 mode: Mode::Test,
                 filter: selection.filter.as_deref(),
                 long: selection.long,
-            })
-            .collect();
-        // Both kinds of dom0 at once: each spends much of its time waiting for itself.
-        let project = &*project;
-        let verdicts: Vec<Result<Verdict>> = thread::scope(|scope| {
-            let running: Vec<_> = boots
-                .iter()
-                .map(|boot| scope.spawn(move || in_guest(project, boot)))
-                .collect();
-            running
-                .into_iter()
-                .map(|boot| {
-                    boot.join()
-                        .unwrap_or_else(|_| bail!("watching a guest panicked"))
-                })
-                .collect()
-        });
-        for (boot, verdict) in boots.iter().zip(verdicts) {
-            show(project, boot, &verdict?, totals);
+            };
+            in_guest(project, &boot, totals)?;
         }
     }
     Ok(())
@@ -195,45 +172,39 @@ fn cargo_result(line: &str) -> Option<(u64, u64)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-fn name(boot: &Boot<'_>) -> String {
-    format!(
+fn in_guest(project: &Project<'_>, boot: &Boot<'_>, totals: &mut Totals) -> Result<()> {
+    let lane = boot.lane;
+    let name = format!(
         "{}-{}-{}",
-        boot.lane.name(),
+        lane.name(),
         boot.dom0.name(),
         boot.drivers.name()
-    )
-}
-
-fn log(project: &Project<'_>, boot: &Boot<'_>) -> PathBuf {
-    project.places.log(
-        boot.lane,
+    );
+    let log = project.places.log(
+        lane,
         &format!("{}-{}", boot.dom0.name(), boot.drivers.name()),
-    )
-}
-
-fn in_guest(project: &Project<'_>, boot: &Boot<'_>) -> Result<Verdict> {
-    let name = name(boot);
+    );
     let step = project.progress.step(
         format!("guest tests {name}"),
         "booting Xen and dom0 in QEMU",
     );
-    let log = log(project, boot);
+    let started = Instant::now();
     let verdict = boot.watch(project, &log, |line, result| match result {
-        Some((Outcome::Failed, test)) => {
-            project.progress.note(&format!("    {name} failed: {test}"))
-        }
+        Some((Outcome::Failed, test)) => project.progress.note(&format!("    failed: {test}")),
         Some((_, test)) => step.says(&test),
         None => step.says(line),
     })?;
-    if verdict.totals().1 == 0 {
-        step.done();
-    }
-    Ok(verdict)
-}
-
-fn show(project: &Project<'_>, boot: &Boot<'_>, verdict: &Verdict, totals: &mut Totals) {
     let (passed, failed) = verdict.totals();
-    println!("guest tests {}: {}", name(boot), verdict.counts);
+    if failed == 0 {
+        step.done();
+    } else {
+        drop(step);
+    }
+    println!(
+        "guest tests {name}: {} ({} s)",
+        verdict.counts,
+        started.elapsed().as_secs()
+    );
     for problem in &verdict.problems {
         println!("    {problem}");
     }
@@ -244,10 +215,11 @@ fn show(project: &Project<'_>, boot: &Boot<'_>, verdict: &Verdict, totals: &mut 
         for line in &verdict.evidence {
             println!("    | {line}");
         }
-        println!("    (the whole console: {})", log(project, boot).display());
+        println!("    (the whole console: {})", log.display());
     }
     totals.passed += passed;
     totals.failed += failed;
+    Ok(())
 }
 
 #[cfg(test)]

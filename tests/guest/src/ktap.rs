@@ -160,6 +160,7 @@ pub struct Test {
     in_c: InC,
     in_c_only: Option<Kind>,
     watch: bool,
+    long: Option<Option<Kind>>,
 }
 
 impl Test {
@@ -174,6 +175,7 @@ impl Test {
             in_c: InC::Same,
             in_c_only: None,
             watch: true,
+            long: None,
         }
     }
 
@@ -210,6 +212,18 @@ impl Test {
     /// What was said of the C drivers is true in this kind of domain only.
     pub const fn there(mut self, kind: Kind) -> Self {
         self.in_c_only = Some(kind);
+        self
+    }
+
+    /// The test takes long, and is made only where tests may.
+    pub const fn long(mut self) -> Self {
+        self.long = Some(None);
+        self
+    }
+
+    /// The same, in this kind of domain only.
+    pub const fn long_in(mut self, kind: Kind) -> Self {
+        self.long = Some(Some(kind));
         self
     }
 
@@ -339,6 +353,10 @@ impl Here {
             if only != kind {
                 return Outcome::Skipped(format!("not in a {kind:?} domain"));
             }
+        }
+        let long = |only: Option<Kind>| only.is_none() || only == self.kind;
+        if test.long.is_some_and(long) && !crate::boot::long() {
+            return Outcome::Skipped("takes long".into());
         }
         let in_c = if test.in_c_only.is_none_or(|only| self.kind == Some(only)) {
             test.in_c

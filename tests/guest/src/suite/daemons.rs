@@ -16,7 +16,10 @@ use crate::xen::Kind;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "daemons",
-    tests: &[Test::new("oxenstored", oxenstored).seconds(150).unwatched()],
+    tests: &[Test::new("oxenstored", oxenstored)
+        .long_in(Kind::Pvh)
+        .seconds(150)
+        .unwatched()],
 };
 
 const OXENSTORED: &str = "oxenstored";

@@ -145,6 +145,7 @@ pub const SUITE: Suite = Suite {
         // What is tried is the same in any guest, and it boots faster here.
         Test::new("domu_waits_for_xenstore", domu::waits_for_xenstore)
             .only(Kind::Pv)
+            .long()
             .seconds(400),
         Test::new("guest_round_trips", running::round_trips)
             .breaks_c(PV_IOREQ)

@@ -32,9 +32,15 @@ pub const SUITE: Suite = Suite {
         Test::new("xentrace", xentrace),
         Test::new("depriv_fd_checker", depriv_fd_checker),
         Test::new("pv_console", pv_console).seconds(400),
-        Test::new("pvh_console", pvh_console).seconds(400),
-        Test::new("pv_life", pv_life).seconds(900),
-        Test::new("pvh_life", pvh_life).seconds(900),
+        Test::new("pvh_console", pvh_console)
+            .long_in(Kind::Pvh)
+            .seconds(400),
+        Test::new("pv_life", pv_life)
+            .long_in(Kind::Pvh)
+            .seconds(900),
+        Test::new("pvh_life", pvh_life)
+            .long_in(Kind::Pvh)
+            .seconds(900),
     ],
 };
 
