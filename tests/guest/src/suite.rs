@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::ktap::{Suite, TestResult};
+use crate::ktap::{equal, Suite, TestResult};
+use crate::sys::{Child, Exit};
 use crate::xen::{BareDomain, Kind};
 
 pub mod balloon;
@@ -44,6 +45,28 @@ fn scaled(count: usize) -> usize {
         Some(Kind::Pvh) => (count / 8).max(2),
         _ => count,
     }
+}
+
+/// Kills a child, whose end may take so long.
+#[track_caller]
+fn kill(child: &mut Child, time: Duration) -> TestResult {
+    child.kill(libc::SIGKILL);
+    equal(
+        child.wait_for(time),
+        Some(Exit::Signal(libc::SIGKILL)),
+        "the child's end",
+    )
+}
+
+/// Kills a child in the midst of what it does: at that age it must not have ended by itself.
+#[track_caller]
+fn kill_after(child: &mut Child, age: Duration, time: Duration) -> TestResult {
+    equal(
+        child.wait_for(age),
+        None,
+        "the child's end before it is killed",
+    )?;
+    kill(child, time)
 }
 
 /// Makes a test of each kind of bare domain.

@@ -8,7 +8,7 @@ mod uring;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::SOON;
+use super::{kill_after, SOON};
 use crate::abi::{evtchn as abi, DOMID_FIRST_RESERVED, DOMID_SELF};
 use crate::boot;
 use crate::device::evtchn::{bytes, ports, Evtchn};
@@ -752,17 +752,7 @@ fn death_unbinds() -> TestResult {
                 }
             }
         })?;
-        equal(
-            child.wait_for(Duration::from_millis(30)),
-            None,
-            "the child's end",
-        )?;
-        child.kill(libc::SIGKILL);
-        equal(
-            child.wait_for(SOON),
-            Some(Exit::Signal(libc::SIGKILL)),
-            "the child's end",
-        )?;
+        kill_after(&mut child, Duration::from_millis(30), SOON)?;
     }
     let back = sys::eventually(SOON, || xen.open_ports(DOMID_SELF) == Ok(before));
     check(back, "ports are left open")

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use super::SOON;
+use super::{kill_after, SOON};
 use crate::device::{HypercallBuffer, Privcmd};
 use crate::ktap::{check, equal, skip, FailsWith, Suite, Test, TestResult};
 use crate::resources::free_memory;
@@ -229,17 +229,7 @@ fn killed() -> TestResult {
             };
             pages.fill(1);
         })?;
-        equal(
-            child.wait_for(Duration::from_millis(5 + 3 * i)),
-            None,
-            "the child's end before it is killed",
-        )?;
-        child.kill(libc::SIGKILL);
-        equal(
-            child.wait_for(SOON),
-            Some(Exit::Signal(libc::SIGKILL)),
-            "the child's end",
-        )?;
+        kill_after(&mut child, Duration::from_millis(5 + 3 * i), SOON)?;
     }
     Ok(())
 }

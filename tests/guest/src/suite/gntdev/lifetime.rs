@@ -9,7 +9,7 @@ use crate::boot;
 use crate::device::Gntdev;
 use crate::ktap::{check, equal, FailsWith, TestResult};
 use crate::resources::free_memory;
-use crate::suite::{scaled, NEVER, SOON};
+use crate::suite::{kill_after, scaled, NEVER, SOON};
 use crate::sys::{self, Child, Exit, PAGE};
 
 pub fn partial_munmap() -> TestResult {
@@ -231,14 +231,7 @@ pub fn killed() -> TestResult {
                     }
                 }
             })?;
-            let end = child.wait_for(Duration::from_millis(7 * round + 3));
-            equal(end, None, "the child's end before it is killed")?;
-            child.kill(libc::SIGKILL);
-            equal(
-                child.wait_for(2 * SOON),
-                Some(Exit::Signal(libc::SIGKILL)),
-                "the child's end",
-            )?;
+            kill_after(&mut child, Duration::from_millis(7 * round + 3), 2 * SOON)?;
         }
         check(
             sys::eventually(SOON, || grantor.in_use() == 0),

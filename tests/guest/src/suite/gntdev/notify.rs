@@ -7,8 +7,8 @@ use crate::abi::gntdev::{NOTIFY_CLEAR_BYTE, NOTIFY_SEND_EVENT};
 use crate::abi::DOMID_SELF;
 use crate::device::{Evtchn, Gntdev};
 use crate::ktap::{check, equal, FailsWith, TestResult};
-use crate::suite::{NEVER, SOON};
-use crate::sys::{self, Child, Exit, Mapping, PAGE};
+use crate::suite::{kill, NEVER, SOON};
+use crate::sys::{self, Child, Mapping, PAGE};
 use crate::xen::event::Status;
 use crate::xen::{BareDomain, Kind};
 
@@ -89,12 +89,7 @@ pub fn at_death() -> TestResult {
         let mut said = [0];
         sys::read(&read, &mut said)?;
         equal(said, [1], "whether the child could set it up")?;
-        child.kill(libc::SIGKILL);
-        equal(
-            child.wait_for(SOON),
-            Some(Exit::Signal(libc::SIGKILL)),
-            "the child's end",
-        )?;
+        kill(&mut child, SOON)?;
         exactly_once(&events, far)?;
         check(
             sys::eventually(SOON, || grantor.in_use() == 0),

@@ -11,8 +11,8 @@ use crate::boot;
 use crate::device::Gntdev;
 use crate::ktap::{check, equal, fail, skip, TestResult};
 use crate::resources::{module_uses, KernelLog};
-use crate::suite::{scaled, NEVER, SOON};
-use crate::sys::{self, Child, Disk, Exit, Mapping, PAGE};
+use crate::suite::{kill, kill_after, scaled, NEVER, SOON};
+use crate::sys::{self, Child, Disk, Mapping, PAGE};
 use crate::xen::Kind;
 
 /// Puts a mapped page into a pipe, which then holds it.
@@ -216,12 +216,7 @@ pub fn outlives_process() -> TestResult {
         if said == [0] {
             return skip("mapped grants cannot be pinned here");
         }
-        child.kill(libc::SIGKILL);
-        equal(
-            child.wait_for(SOON),
-            Some(Exit::Signal(libc::SIGKILL)),
-            "the child's end",
-        )?;
+        kill(&mut child, SOON)?;
         check(
             sys::eventually(SOON, || grantor.in_use() == 1),
             "other grants wait for the one that is held",
@@ -320,13 +315,10 @@ pub fn direct_io_killed() -> TestResult {
                     }
                 })
             })?;
-            let end = child.wait_for(Duration::from_millis(11 + 7 * (round % 8)));
-            equal(end, None, "the child's end before it is killed")?;
-            child.kill(libc::SIGKILL);
-            equal(
-                child.wait_for(2 * SOON),
-                Some(Exit::Signal(libc::SIGKILL)),
-                "the child's end",
+            kill_after(
+                &mut child,
+                Duration::from_millis(11 + 7 * (round % 8)),
+                2 * SOON,
             )?;
         }
         grantor.released()

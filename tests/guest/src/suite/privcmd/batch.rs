@@ -8,8 +8,8 @@ use crate::abi::privcmd as abi;
 use crate::device::{HypercallBuffer, Privcmd};
 use crate::ktap::{check, equal, FailsWith, TestResult};
 use crate::resources::free_memory;
-use crate::suite::{each_kind, scaled, SOON};
-use crate::sys::{self, Child, Errno, Exit, Mapping, PAGE};
+use crate::suite::{each_kind, kill_after, scaled, SOON};
+use crate::sys::{self, Child, Errno, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind};
 
 /// A frame that no domain of this size has.
@@ -432,14 +432,7 @@ pub fn killed() -> TestResult {
                     }
                 }
             })?;
-            let end = child.wait_for(Duration::from_millis(7 * round + 3));
-            equal(end, None, "the child's end before it is killed")?;
-            child.kill(libc::SIGKILL);
-            equal(
-                child.wait_for(2 * SOON),
-                Some(Exit::Signal(libc::SIGKILL)),
-                "the child's end",
-            )?;
+            kill_after(&mut child, Duration::from_millis(7 * round + 3), 2 * SOON)?;
         }
         check(domain.destroyed_within(SOON)?, "pages are still held")
     })

@@ -11,7 +11,7 @@ use crate::domu::Agent;
 use crate::ktap::{check, equal, TestResult};
 use crate::suite::guests::{ask, granted, tell};
 use crate::suite::privcmd::legacy::entries;
-use crate::suite::SOON;
+use crate::suite::{kill_after, SOON};
 use crate::sys::{Child, Exit, Mapping, PAGE};
 use crate::xen::{grant, Kind};
 
@@ -113,17 +113,7 @@ pub fn mapped(agent: &mut Agent, id: u16) -> TestResult {
                 Err(_) => return 1,
             }
         })?;
-        equal(
-            child.wait_for(Duration::from_millis(3 + 5 * round)),
-            None,
-            "the child's end before it is killed",
-        )?;
-        child.kill(libc::SIGKILL);
-        equal(
-            child.wait_for(SOON),
-            Some(Exit::Signal(libc::SIGKILL)),
-            "the child's end",
-        )?;
+        kill_after(&mut child, Duration::from_millis(3 + 5 * round), SOON)?;
     }
     shared(agent, grants, &memory, 50)?;
     memory.unmap()?;

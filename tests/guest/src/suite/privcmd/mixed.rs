@@ -12,7 +12,7 @@ use crate::device::privcmd::Resource;
 use crate::device::Privcmd;
 use crate::ktap::{check, equal, fail, TestResult};
 use crate::resources::{free_memory, meminfo};
-use crate::suite::{each_kind, SOON};
+use crate::suite::{each_kind, kill_after, SOON};
 use crate::sys::{self, Child, Exit, PAGE};
 use crate::xen::{grant, BareDomain, Kind, XEN_VERSION};
 
@@ -133,16 +133,10 @@ pub fn killed() -> TestResult {
                 });
                 2
             })?;
-            equal(
-                child.wait_for(Duration::from_millis(5 + 13 * (round % 7))),
-                None,
-                "the child's end before it is killed",
-            )?;
-            child.kill(libc::SIGKILL);
-            equal(
-                child.wait_for(SOON),
-                Some(Exit::Signal(libc::SIGKILL)),
-                "the child's end",
+            kill_after(
+                &mut child,
+                Duration::from_millis(5 + 13 * (round % 7)),
+                SOON,
             )?;
             round += 1;
         }
