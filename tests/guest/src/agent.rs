@@ -31,7 +31,6 @@
 mod held;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::str::{FromStr, SplitWhitespace};
 use std::time::Duration;
@@ -49,9 +48,6 @@ use held::Held;
 /// This domain, whatever its number.
 const SELF: u32 = DOMID_SELF as u32;
 
-/// Where a guest that is to use these drivers rather than the kernel's own finds them.
-pub const OURS: &str = "/ours";
-
 /// The first process of a guest.
 pub fn run_guest(words: &Words) {
     let kind = boot::kind().map_or_else(|| "no Xen".into(), |k| format!("{k:?}"));
@@ -67,21 +63,22 @@ pub fn run_guest(words: &Words) {
             }
         }
         _ => {
-            run();
+            run(words.get("ours").unwrap_or(""));
         }
     }
 }
 
 /// Serves requests until xenstore goes away.
-pub fn run() -> ExitCode {
+///
+/// `ours` are those of the tested drivers, with commas between, that the guest has in place of the kernel's own.
+pub fn run(ours: &str) -> ExitCode {
     for module in ["xen-evtchn", "xen-gntalloc"] {
-        let ours = format!("{OURS}/{module}.ko");
-        let file = if Path::new(&ours).exists() {
-            ours
+        let loaded = if ours.split(',').any(|name| name == module) {
+            inside::load(module, "")
         } else {
-            format!("/lib/reference/{module}.ko")
+            sys::load_module(&format!("/lib/reference/{module}.ko"), "")
         };
-        if let Err(error) = sys::load_module(&file, "") {
+        if let Err(error) = loaded {
             println!("agent: {module}: {error}");
         }
     }

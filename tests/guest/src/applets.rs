@@ -19,7 +19,7 @@ pub fn run(arguments: Vec<String>) -> ExitCode {
     let rest = rest.unwrap_or(&[]);
     match name {
         Some(Applet::Init) => init::run(),
-        Some(Applet::Agent) => agent::run(),
+        Some(Applet::Agent) => agent::run(""),
         Some(Applet::Suite(suite)) => ktap::run(suite, rest.first().map(String::as_str)),
         None => {
             eprintln!("usage: xen-guest init | agent | SUITE [FILTER]");

@@ -27,7 +27,6 @@ pub struct Guest {
     name: String,
     /// What the kernel's command line has for it in particular.
     words: String,
-    ours: &'static [&'static str],
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -38,14 +37,13 @@ impl Guest {
             kind,
             name: format!("{kind:?}").to_lowercase(),
             words: String::new(),
-            ours: &[],
             files: Vec::new(),
         }
     }
 
     /// The guest uses these of our drivers, rather than the kernel's own.
-    pub fn ours(mut self, modules: &'static [&'static str]) -> Self {
-        self.ours = modules;
+    pub fn ours(mut self, modules: &[&str]) -> Self {
+        self.words += &format!(" xen_rust.ours={}", modules.join(","));
         self
     }
 
@@ -65,13 +63,13 @@ impl Guest {
 
     /// What the guest runs before it powers off; commas stand for spaces.
     pub fn command(mut self, command: &str) -> Self {
-        self.words = format!(" xen_rust.cmd={command}");
+        self.words += &format!(" xen_rust.cmd={command}");
         self
     }
 
     /// Has the guest wait for xenstore, see [`crate::inside::wait_for_xenstore`].
     pub fn waiting(mut self) -> Self {
-        self.words = " xen_rust.wait=1".into();
+        self.words += " xen_rust.wait=1";
         self
     }
 
@@ -104,9 +102,9 @@ impl Guest {
         Ok(path)
     }
 
-    /// Writes the image, with the files and those of our modules that this guest has besides; gives its path.
+    /// Writes the image, with the files that this guest has besides; gives its path.
     fn write_initrd(&self) -> std::io::Result<String> {
-        if self.files.is_empty() && self.ours.is_empty() {
+        if self.files.is_empty() {
             return Ok(INITRD.into());
         }
         // The kernel unpacks archives one after the other.
@@ -132,14 +130,6 @@ impl Guest {
                 0o100755
             };
             entry(name, mode, content);
-        }
-        let folder = crate::agent::OURS.trim_start_matches('/');
-        if !self.ours.is_empty() {
-            entry(folder, 0o40755, &[]);
-        }
-        for module in self.ours {
-            let file = format!("/lib/modules/{}/updates/{module}.ko", sys::kernel_release());
-            entry(&format!("{folder}/{module}.ko"), 0o100644, &fs::read(file)?);
         }
         entry("TRAILER!!!", 0, &[]);
         let path = self.own_initrd();
