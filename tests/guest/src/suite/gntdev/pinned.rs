@@ -128,7 +128,8 @@ pub fn discarded_while_read() -> TestResult {
     const PAGES: usize = 8;
     each_grantor(PAGES, |grantor| {
         let file = Gntdev::open()?;
-        let until = Instant::now() + Duration::from_millis(if boot::long() { 30_000 } else { 700 });
+        let (start, slowness) = (Instant::now(), boot::slowness());
+        let time = Duration::from_millis(if boot::long() { 30_000 } else { 700 }) * slowness;
         let (done, at) = (AtomicBool::new(false), AtomicUsize::new(0));
         let read = AtomicUsize::new(0);
         std::thread::scope(|scope| -> TestResult {
@@ -151,7 +152,10 @@ pub fn discarded_while_read() -> TestResult {
             });
             let discard = || -> TestResult {
                 let mut round = 0;
-                while Instant::now() < until {
+                // On a busy machine the reader may take its time before it reads anything.
+                let idle =
+                    || read.load(Ordering::Relaxed) == 0 && start.elapsed() < SOON * slowness;
+                while start.elapsed() < time || idle() {
                     let (index, memory) = file.map_memory(grantor.id(), &grantor.references)?;
                     memory.fill(0x33);
                     // Each with a number of its own, as addresses are used again.
@@ -159,7 +163,7 @@ pub fn discarded_while_read() -> TestResult {
                     at.store(memory.addr() + round, Ordering::SeqCst);
                     // In the middle of what the reader does, rather than before it has begun.
                     let before = read.load(Ordering::Relaxed);
-                    sys::eventually(Duration::from_millis(20), || {
+                    sys::eventually(Duration::from_millis(20) * slowness, || {
                         read.load(Ordering::Relaxed) > before
                     });
                     for page in (0..PAGES).rev() {
