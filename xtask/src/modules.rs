@@ -18,7 +18,13 @@ use crate::project::Project;
 use crate::tool::{self, TAIL};
 
 /// Where Kbuild leaves objects when it is called in the clone itself.
-const FOLDERS: &[&str] = &["rust", "drivers", "tests/kunit", "tests/floor"];
+const FOLDERS: &[&str] = &[
+    "rust",
+    "drivers",
+    "tests/kunit",
+    "tests/floor",
+    "tests/kernel",
+];
 
 /// How the modules are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

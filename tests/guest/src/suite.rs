@@ -2,10 +2,11 @@
 
 //! The tests, a suite for each device and each way of using them.
 
+use std::fs;
 use std::time::Duration;
 
-use crate::ktap::{equal, Suite, TestResult};
-use crate::sys::{Child, Exit};
+use crate::ktap::{equal, skip, Suite, TestResult};
+use crate::sys::{self, Child, Exit};
 use crate::xen::{BareDomain, Kind};
 
 pub mod balloon;
@@ -44,6 +45,38 @@ fn scaled(count: usize) -> usize {
     match crate::boot::kind() {
         Some(Kind::Pvh) => (count / 8).max(2),
         _ => count,
+    }
+}
+
+/// A module of `tests/kernel`, loaded for as long as this lives.
+struct Aid {
+    name: &'static str,
+}
+
+impl Aid {
+    /// Skips the test where the image does not have it.
+    fn load(name: &'static str) -> TestResult<Self> {
+        let file = format!("/lib/modules/{}/updates/{name}.ko", sys::kernel_release());
+        if !fs::exists(&file)? {
+            return skip(format_args!("the image has no module {name}"));
+        }
+        sys::load_module(&file, "")?;
+        Ok(Self { name })
+    }
+
+    fn kernel_name(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// The path of a parameter.
+    fn parameter(&self, name: &str) -> String {
+        format!("/sys/module/{}/parameters/{name}", self.kernel_name())
+    }
+}
+
+impl Drop for Aid {
+    fn drop(&mut self) {
+        let _ = sys::unload_module(&self.kernel_name());
     }
 }
 

@@ -34,6 +34,8 @@ pub const SUITE: Suite = Suite {
         Test::new("proc_privcmd", file::proc_privcmd),
         Test::new("passed_over_a_socket", file::passed_over_a_socket),
         Test::new("gsi_refused", file::gsi_refused),
+        Test::new("gsi_found", file::gsi_found),
+        Test::new("gsi_of_none", file::gsi_of_none).differs_in_c("says EPERM"),
         Test::new("restrict", file::restrict),
         Test::new("restrict_again", file::restrict_again),
         Test::new("restrict_reserved", file::restrict_reserved).differs_in_c("takes any number"),

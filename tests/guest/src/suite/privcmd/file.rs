@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use crate::abi::{privcmd as abi, DOMID_FIRST_RESERVED, DOMID_SELF, DOMID_XEN};
 use crate::device::privcmd::Resource;
 use crate::device::Privcmd;
-use crate::ktap::{check, equal, FailsWith, TestResult};
-use crate::suite::each_kind;
+use crate::ktap::{check, equal, skip, FailsWith, TestResult};
+use crate::suite::{each_kind, Aid};
 use crate::sys::{self, Child, Exit, Plain};
 use crate::xen::{grant, BareDomain, Kind, Xen, XEN_VERSION};
 
@@ -153,6 +153,38 @@ fn refusals(file: &Privcmd, dom: u16) -> TestResult {
     }
     // SAFETY: XENVER_version takes no address.
     unsafe { file.hypercall(XEN_VERSION, [0; 5]) }.fails_with(libc::EPERM)
+}
+
+/// What pciback does for the devices that it has, done by a module that has none: see `tests/kernel/gsi.c`.
+struct Backend(Aid);
+
+impl Backend {
+    const KNOWN: (u32, u32) = (0x0001_021c, 23);
+    const WITHOUT: u32 = 0x0001_021d;
+
+    fn load() -> TestResult<Self> {
+        if std::fs::exists("/sys/bus/pci/drivers/pciback")? {
+            return skip("there is pciback");
+        }
+        Aid::load("xen-gsi").map(Self)
+    }
+}
+
+pub fn gsi_found() -> TestResult {
+    let backend = Backend::load()?;
+    let file = Privcmd::open()?;
+    let (device, gsi) = Backend::KNOWN;
+    equal(file.gsi_of(device)?, gsi, "the device's GSI")?;
+    file.gsi_of(device + 8).fails_with(libc::ENODEV)?;
+    drop(backend.0);
+    file.gsi_of(device).fails_with(libc::EOPNOTSUPP)
+}
+
+pub fn gsi_of_none() -> TestResult {
+    let _backend = Backend::load()?;
+    Privcmd::open()?
+        .gsi_of(Backend::WITHOUT)
+        .fails_with(libc::EINVAL)
 }
 
 pub fn restrict() -> TestResult {

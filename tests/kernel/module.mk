@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0
+# What some tests need inside the kernel; each loads its own.
+obj-m += xen-gsi.o xen-busy.o
+xen-gsi-y := tests/kernel/gsi.o
+xen-busy-y := tests/kernel/busy.o
