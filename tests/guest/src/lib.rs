@@ -14,6 +14,7 @@
 //! - [`device`]: the devices as types,
 //! - [`xen`]: hypercalls, which say what Xen thinks of it, and bare domains to be the other side,
 //! - [`xenstore`], [`domu`], [`agent`], [`inside`], [`vchan`]: guests that run, talking to them, and what they try,
+//! - [`interrupts`]: how often there were any,
 //! - [`resources`]: what must be the same before and after each test,
 //! - [`ktap`]: running tests and saying how they went,
 //! - [`suite`]: the tests themselves,
@@ -30,6 +31,7 @@ pub mod drivers;
 pub mod health;
 pub mod init;
 pub mod inside;
+pub mod interrupts;
 pub mod ktap;
 pub mod resources;
 pub mod suite;

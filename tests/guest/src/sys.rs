@@ -766,6 +766,29 @@ pub fn kernel_release() -> String {
     }
 }
 
+/// How many CPUs are online.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Has this thread run on one CPU only.
+pub fn run_on_cpu(cpu: usize) -> Result<()> {
+    // SAFETY: The set is plain data, and as large as said.
+    Errno::check(unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    })
+    .map(drop)
+}
+
+/// Names this thread, of which the kernel keeps 15 bytes.
+pub fn name_thread(name: &str) -> Result<()> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno(libc::EINVAL))?;
+    // SAFETY: The name ends with a NUL.
+    Errno::check(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) }).map(drop)
+}
+
 /// Tries until a condition holds or the time is up; tells whether it held.
 pub fn eventually(time: Duration, condition: impl FnMut() -> bool) -> bool {
     retry(time, Duration::from_millis(50), condition)

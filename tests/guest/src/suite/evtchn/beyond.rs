@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{expect, expect_nothing, expect_state, SOON, VIRQ_CON_RING};
 use crate::abi::evtchn::{self as abi, PortStatus, PortVcpu};
 use crate::abi::DOMID_SELF;
-use crate::boot;
+use crate::boot::{self, Drivers, Words};
 use crate::device::evtchn::Evtchn;
 use crate::ktap::{check, equal, fail, FailsWith, TestResult};
 use crate::sys::{self, Errno};
@@ -28,6 +28,20 @@ fn status(file: &Evtchn, port: u32) -> sys::Result<PortStatus> {
 
 fn set_vcpu(file: &Evtchn, port: u32, vcpu: u32) -> sys::Result<()> {
     sys::ioctl_struct(file, abi::PORT_SET_VCPU, &mut PortVcpu { port, vcpu }).map(drop)
+}
+
+/// A program that tries what only this driver has learns from the C driver's answer that it has it not.
+pub fn known_here_only() -> TestResult {
+    let file = Evtchn::open_nonblocking()?;
+    let (near, _far) = file.loopback()?;
+    let results = [status(&file, near).map(drop), set_vcpu(&file, near, 0)];
+    for result in results {
+        match Words::read().drivers() {
+            Drivers::Rust => result?,
+            Drivers::C => result.fails_with_any(&[libc::ENOSYS, libc::ENOTTY])?,
+        }
+    }
+    Ok(())
 }
 
 pub fn port_status() -> TestResult {
@@ -198,9 +212,7 @@ pub fn reused_on_the_same_file() -> TestResult {
 
 /// A process calls itself what the kernel would make folders of.
 pub fn name_with_slashes() -> TestResult {
-    let name = b"../a/b\n\0";
-    // SAFETY: The name ends with a NUL.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    sys::name_thread("../a/b\n")?;
     let file = Evtchn::open_nonblocking()?;
     let (near, far) = file.loopback()?;
     file.notify(near)?;
