@@ -23,6 +23,7 @@ pub mod domid;
 pub mod evtchn_ring;
 #[path = "../../../drivers/xen/evtchn/slot.rs"]
 pub mod evtchn_slot;
+pub mod forgotten;
 #[path = "../../../drivers/xen/gntdev/offsets.rs"]
 pub mod gntdev_offsets;
 #[path = "../../../drivers/xen/gntdev/segment.rs"]
