@@ -14,6 +14,7 @@ mod demo;
 mod disk;
 mod elf;
 mod error;
+mod forgotten;
 mod guest;
 mod image;
 mod kernel;

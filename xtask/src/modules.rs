@@ -74,10 +74,15 @@ pub fn build(project: &Project<'_>, kernel: &Kernel) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// Where the modules for a kernel are compiled.
+pub fn objects(project: &Project<'_>, kernel: &Kernel, how: How) -> PathBuf {
+    project.places.lane(kernel.lane).join(how.folder())
+}
+
 /// Compiles our modules with Kbuild and gives the folder this was done in.
 pub fn compile(project: &Project<'_>, kernel: &Kernel, how: How) -> Result<PathBuf> {
     let lane = kernel.lane;
-    let objects = project.places.lane(lane).join(how.folder());
+    let objects = objects(project, kernel, how);
     refuse_foreign_objects(&project.places.repo)?;
     let step = project.progress.step(
         format!("modules for lane {} ({})", lane.name(), kernel.release),

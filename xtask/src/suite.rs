@@ -7,8 +7,10 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::error;
+use crate::forgotten;
 use crate::guest;
 use crate::image;
+use crate::kernel::Kernel;
 use crate::ktap::Outcome;
 use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
@@ -94,6 +96,7 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
         for tests in HOST_TESTS {
             on_host(project, tests, totals)?;
         }
+        requests_that_forgot(project, &kernel, totals)?;
     }
     project.release();
     for drivers in &selection.drivers {
@@ -160,6 +163,22 @@ fn on_host(project: &Project<'_>, tests: &HostTests, totals: &mut Totals) -> Res
     );
     totals.passed += counted.passed;
     totals.failed += counted.failed;
+    Ok(())
+}
+
+/// What must not compile.
+fn requests_that_forgot(project: &Project<'_>, kernel: &Kernel, totals: &mut Totals) -> Result<()> {
+    let outcome = forgotten::run(project, kernel)?;
+    let failed = outcome.wrong.len() as u64;
+    println!(
+        "requests that forgot to ask: {} passed, {failed} failed",
+        outcome.refused
+    );
+    for wrong in &outcome.wrong {
+        println!("    {wrong}");
+    }
+    totals.passed += outcome.refused;
+    totals.failed += failed;
     Ok(())
 }
 
