@@ -10,6 +10,7 @@ use crate::abi::DOMID_SELF;
 use crate::boot;
 use crate::device::{Evtchn, Gntdev};
 use crate::domu::{self, Agent, Guest};
+use crate::interrupts::Interrupts;
 use crate::ktap::{check, equal, fail, skip, OrFail, Suite, Test, TestResult};
 use crate::sys::{self, Mapping, PAGE};
 use crate::vchan;
@@ -148,12 +149,14 @@ pub fn channels(agent: &mut Agent, id: u16) -> TestResult {
 /// heard: after the last event that comes, nothing is said any more.
 fn storm(agent: &mut Agent, id: u16) -> TestResult {
     let count: u32 = if boot::long() { 20_000 } else { 200 };
+    let interrupts = Interrupts::named("storm")?;
     let events = Evtchn::open_nonblocking()?;
     let (ours, theirs) = channel(agent, &events, id)?;
     let grants = Gntdev::open()?;
     let (number, references) = granted(agent, 1, "rw", 0)?;
     let (_, memory) = grants.map_memory(id, &references)?;
     events.drain()?;
+    let before = interrupts.count()?;
     agent
         .begin(&format!("storm {theirs} {number} {count}"))
         .or_fail()?;
@@ -169,12 +172,24 @@ fn storm(agent: &mut Agent, id: u16) -> TestResult {
         heard += 1;
     }
     agent.finish().or_fail()?;
-    check(heard <= count, "more events than were sent")?;
+    check(heard <= u64::from(count), "more events than were sent")?;
+    // However many it sent: one for each time that the port was unmasked, and perhaps one since.
+    let came = interrupts.count()? - before;
+    check(
+        (heard..=heard + 1).contains(&came),
+        format_args!("{came} interrupts while {heard} were read"),
+    )?;
     events.drain()?;
     // Not listened to: masked after the first, and not one more than once.
+    let before = interrupts.count()?;
     tell(agent, &format!("send {theirs} 100"))?;
     equal(events.read(64)?, vec![ours], "the pending ports")?;
     check(!events.wait(NEVER)?, "a masked port is reported")?;
+    equal(
+        interrupts.count()? - before,
+        1,
+        "interrupts of a masked port",
+    )?;
     drop(memory);
     tell(agent, &format!("revoke {number}"))
 }
