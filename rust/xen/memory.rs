@@ -649,12 +649,13 @@ impl Reservoir {
         let len = self.batch.len;
         self.batch.set_frames(false);
 
-        if block && !domain::is_pv() {
+        if block {
             // SAFETY: The frame is the first of a block of ours, that has no memory.
             let done = unsafe {
                 bindings::xen_rust_populate(self.batch.frames.as_mut_ptr(), 1, BLOCK_ORDER)
             };
             if done == 1 {
+                self.map_block();
                 return len;
             }
             // Xen may have that much in single pages.
@@ -663,18 +664,35 @@ impl Reservoir {
         // SAFETY: The frames are those of our pages, that have no memory.
         let done = unsafe { bindings::xen_rust_populate(self.batch.frames.as_mut_ptr(), len, 0) };
         let done = usize::try_from(done).unwrap_or(0).min(len);
-        // Nothing where page tables are not written through Xen. Where they are, Xen has replaced
-        // the numbers by those of the frames that it chose.
-        //
+        // Where page tables are written through Xen, that has replaced the numbers by those of the
+        // frames that it chose.
+        self.map(done);
+        done
+    }
+
+    /// Maps the batch's pages, which Xen has put memory behind in one piece.
+    fn map_block(&mut self) {
+        // There it has told only of the first frame.
+        if domain::is_pv() {
+            let first = self.batch.frames.first().copied().unwrap_or_default();
+            for (frame, number) in self.batch.frames.iter_mut().zip(first..) {
+                *frame = number;
+            }
+        }
+        self.map(self.batch.len);
+    }
+
+    /// Maps the first `count` pages of the batch, which have the batch's frames behind them. Nothing
+    /// to do where page tables are not written through Xen.
+    fn map(&mut self, count: usize) {
         // SAFETY: The pages are ours, and these are their frames now.
         unsafe {
             bindings::xen_rust_va_mapping_update(
-                done,
+                count.min(self.batch.len),
                 self.batch.pages.as_mut_ptr(),
                 self.batch.frames.as_mut_ptr(),
             )
         };
-        done
     }
 }
 

@@ -84,14 +84,111 @@ void xen_rust_set_page_link(struct page *page, struct page *next)
 	set_page_private(page, (unsigned long)next);
 }
 
+#ifdef CONFIG_XEN_HAVE_PVMMU
+
+/* Entries that a hypercall changes; they are on the stack. */
+#define ENTRIES 64
+
+/* Where the kernel's mapping of pages is, to Xen. */
+struct place {
+	unsigned long pfn;
+	pte_t *pte;
+	u64 machine;
+};
+
+/* Goes on to @pfn, which most often is the next one, with its entry beside the last. */
+static bool find_place(struct place *place, unsigned long pfn)
+{
+	unsigned int level;
+
+	if (place->pte && pfn == place->pfn + 1 && !PAGE_ALIGNED(place->pte + 1)) {
+		place->pte++;
+		place->machine += sizeof(*place->pte);
+	} else {
+		place->pte = lookup_address((unsigned long)__va(PFN_PHYS(pfn)), &level);
+		if (!place->pte || level != PG_LEVEL_4K) {
+			place->pte = NULL;
+			return false;
+		}
+		place->machine = arbitrary_virt_to_machine(place->pte).maddr;
+	}
+	place->pfn = pfn;
+	return true;
+}
+
+/* Notes which frame is behind a page. */
+static void set_frame(unsigned long pfn, unsigned long frame)
+{
+	if (likely(!xen_safe_write_ulong(xen_p2m_addr + pfn, frame)))
+		return;
+	/* A part of the list that says of all its pages that there is none cannot be written to. */
+	if (frame != INVALID_P2M_ENTRY && !xen_alloc_p2m_entry(pfn))
+		xen_safe_write_ulong(xen_p2m_addr + pfn, frame);
+}
+
+/*
+ * Takes pages out of the kernel's address space, or puts them there with new
+ * frames. Other than the kernel's functions, which are left with what cannot be
+ * done so, this does not make a hypercall for each.
+ */
+static void va_mapping_set(unsigned long count, struct page **pages, xen_pfn_t *frames)
+{
+	struct mmu_update updates[ENTRIES];
+	struct place place = {};
+	unsigned long done = 0;
+
+	while (done < count) {
+		unsigned int n, most = min(count - done, (unsigned long)ENTRIES);
+		int changed = 0;
+
+		for (n = 0; n < most; n++) {
+			unsigned long pfn = page_to_pfn(pages[done + n]);
+
+			if (!find_place(&place, pfn))
+				break;
+			updates[n].ptr = place.machine | MMU_NORMAL_PT_UPDATE;
+			updates[n].val = 0;
+			if (!frames)
+				continue;
+			set_frame(pfn, frames[done + n]);
+			updates[n].val = mfn_pte(frames[done + n], PAGE_KERNEL).pte;
+		}
+		if (n && HYPERVISOR_mmu_update(updates, n, &changed, DOMID_SELF))
+			n = min_t(unsigned int, n, max(changed, 0));
+		if (!frames) {
+			unsigned int i;
+
+			for (i = 0; i < n; i++)
+				set_frame(page_to_pfn(pages[done + i]), INVALID_P2M_ENTRY);
+		}
+		done += n;
+		if (n == most)
+			continue;
+		if (frames)
+			__xenmem_reservation_va_mapping_update(1, &pages[done], &frames[done]);
+		else
+			__xenmem_reservation_va_mapping_reset(1, &pages[done]);
+		place.pte = NULL;
+		done++;
+	}
+}
+
+#endif
+
 void xen_rust_va_mapping_reset(unsigned long count, struct page **pages)
 {
-	xenmem_reservation_va_mapping_reset(count, pages);
+#ifdef CONFIG_XEN_HAVE_PVMMU
+	if (xen_pv_domain())
+		va_mapping_set(count, pages, NULL);
+#endif
 }
 
 void xen_rust_va_mapping_update(unsigned long count, struct page **pages, xen_pfn_t *frames)
 {
-	xenmem_reservation_va_mapping_update(count, pages, frames);
+#ifdef CONFIG_XEN_HAVE_PVMMU
+	if (xen_pv_domain())
+		va_mapping_set(count, pages, frames);
+#endif
 }
 
 /* flush_tlb_all() of a paravirtual domain; the kernel's own is not for modules. */
