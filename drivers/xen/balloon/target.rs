@@ -78,14 +78,18 @@ impl Target {
     ///
     /// It counts what it gave to the domain, and that of a domain that has its firmware and video
     /// memory put into its address space is more than what the kernel has seen as memory.
+    ///
+    /// The kernel's current target would not do for what it has seen: when the module is loaded
+    /// anew, that is where the last target has led.
     fn offset() -> isize {
         if domain::is_pv() || domain::is_initial() {
             return 0;
         }
-        let maximum = store::read_u64(c"memory", c"static-max")
+        store::read_u64(c"memory", c"static-max")
             .or_else(|_| store::read_u64(c"memory", c"memory_static_max"))
-            .map_or_else(|_| stats::current_pages(), pages_from_kib);
-        maximum.wrapping_sub(stats::target_pages()) as isize
+            .map_or(0, |maximum| {
+                pages_from_kib(maximum).wrapping_sub(stats::total_pages()) as isize
+            })
     }
 }
 
