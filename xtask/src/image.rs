@@ -56,6 +56,21 @@ const TEXTS: &[(&str, &str)] = &[
     ("etc/xen/xl.conf", "autoballoon=\"off\"\n"),
 ];
 
+/// Debian's service, and what it uses that is not among Xen's programs.
+const SERVICE: &[&str] = &[
+    "/etc/init.d/xen",
+    "/etc/xen/oxenstored.conf",
+    "/usr/lib/init/vars.sh",
+    "/usr/lib/lsb/init-functions",
+    "/usr/lib/xen-common/bin/xen-dir",
+    "/usr/lib/xen-common/bin/xen-version",
+];
+const SERVICE_PROGRAMS: &[&str] = &[
+    "/usr/bin/choom",
+    "/usr/bin/dash",
+    "/usr/sbin/start-stop-daemon",
+];
+
 /// Builds dom0's image for a kernel with our modules; gives the file.
 ///
 /// The kernel's own C drivers are in it, too, where a distribution has them.
@@ -177,6 +192,11 @@ fn xen(tools: &Tools, image: &mut Archive) -> Result<()> {
         }
     }
     programs.push(kmod);
+
+    for path in SERVICE.iter().chain(SERVICE_PROGRAMS) {
+        image.copy(&path[1..], &tools.file(path))?;
+    }
+    programs.extend(SERVICE_PROGRAMS.iter().map(|path| tools.file(path)));
 
     let mut libraries = elf::closure(tools, programs.iter().map(PathBuf::as_path))?;
     // Loaded by pthread_cancel, which no header tells.

@@ -23,6 +23,8 @@
 //! | `held` | checks what has become of them, and closes them | |
 //! | `load MODULE PARAMETERS` | loads the driver that is tested | |
 //! | `unload MODULE` | unloads it | |
+//! | `file PATH` | | what is in a file |
+//! | `online` | brings memory online that was added | how many blocks |
 //! | `privcmd DOMAIN...` | opens privcmd | what that lets it do, see [`crate::inside::rights`] |
 //! | `increment DOMAIN FRAME` | adds one to a byte of another domain | what it was |
 //! | `proxy` | listens by libxenvchan at `data/vchan`, and sends back what comes, see [`crate::vchan`] | |
@@ -232,6 +234,12 @@ impl Hands {
             "unload" => inside::unload(&word::<String>(&mut words)?)
                 .map(done)
                 .map_err(text),
+            "file" => std::fs::read_to_string(word::<String>(&mut words)?)
+                .map(|content| content.trim().to_owned())
+                .map_err(|e| e.to_string()),
+            "online" => inside::bring_online()
+                .map(|count| count.to_string())
+                .map_err(|e| e.to_string()),
             "privcmd" => {
                 let domains: Result<Vec<_>, _> = words.map(str::parse).collect();
                 Ok(inside::rights(&domains.map_err(|_| "not a number")?))

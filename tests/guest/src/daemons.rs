@@ -92,14 +92,15 @@ fn alive(pid: i32) -> bool {
     })
 }
 
+/// The process that a daemon has said it is.
+pub fn pid_in_file(name: &str) -> Option<i32> {
+    let text = fs::read_to_string(format!("/run/{name}.pid")).ok()?;
+    text.trim().parse().ok()
+}
+
 /// The process of a running daemon.
 pub fn pid(name: &str) -> Option<i32> {
-    let pid = fs::read_to_string(format!("/run/{name}.pid"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    alive(pid).then_some(pid)
+    pid_in_file(name).filter(|&pid| alive(pid))
 }
 
 /// Whether the daemons run.
@@ -109,7 +110,8 @@ pub fn running() -> bool {
 
 /// Ends the daemons; xenstored's contents are lost, so nothing can be done with domains afterwards.
 pub fn stop() -> bool {
-    for name in ["xenconsoled", "xenstored"] {
+    // Debian's script has a name of its own for xenstored's file.
+    for name in ["xenconsoled", "xenstored", "xenstore"] {
         let Some(pid) = pid(name) else { continue };
         // SAFETY: Takes only numbers.
         unsafe { libc::kill(pid, libc::SIGKILL) };

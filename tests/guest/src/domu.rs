@@ -15,6 +15,9 @@ use crate::xenstore::Xenstore;
 const KERNEL: &str = "/guest/vmlinuz";
 const INITRD: &str = "/guest/initrd";
 
+/// The memory that a guest begins with, in MiB.
+pub const MEMORY: u32 = 96;
+
 /// Whether the image has what a guest needs.
 pub fn available() -> bool {
     Path::new(KERNEL).exists() && Path::new(INITRD).exists()
@@ -27,6 +30,8 @@ pub struct Guest {
     name: String,
     /// What the kernel's command line has for it in particular.
     words: String,
+    /// How much memory it may have at most, in MiB, if that is more than it begins with.
+    maximum: u32,
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -37,6 +42,7 @@ impl Guest {
             kind,
             name: format!("{kind:?}").to_lowercase(),
             words: String::new(),
+            maximum: MEMORY,
             files: Vec::new(),
         }
     }
@@ -52,6 +58,12 @@ impl Guest {
         self.files.push((folder.into(), Vec::new()));
         let inside = |(name, content)| (format!("{folder}/{name}"), content);
         self.files.extend(files.into_iter().map(inside));
+        self
+    }
+
+    /// The guest may be given so much memory, in MiB.
+    pub fn maximum(mut self, mib: u32) -> Self {
+        self.maximum = mib;
         self
     }
 
@@ -94,9 +106,9 @@ impl Guest {
             &path,
             format!(
                 "name = \"{}\"\ntype = \"{kind}\"\nkernel = \"{KERNEL}\"\nramdisk = \"{initrd}\"\n\
-                 extra = \"console=hvc0 quiet xen_rust.mode=domu xen_rust.drivers={drivers}{}\"\nmemory = 96\nvcpus = 1\n\
+                 extra = \"console=hvc0 quiet xen_rust.mode=domu xen_rust.drivers={drivers}{}\"\nmemory = {MEMORY}\nmaxmem = {}\nvcpus = 1\n\
                  on_crash = \"destroy\"\n",
-                self.name, self.words
+                self.name, self.words, self.maximum
             ),
         )?;
         Ok(path)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Privcmd in a guest: what it does there, told as text to those outside.
+//! What is done in a guest, and told as text to those outside: most of it with privcmd.
 //!
 //! What came of a call is its error number, 0 if there was none.
 
@@ -77,6 +77,19 @@ pub fn increment(domain: DomId, frame: u64) -> sys::Result<u8> {
     memory.write_at(0, &byte.wrapping_add(1));
     memory.unmap()?;
     Ok(byte)
+}
+
+/// Brings memory online that was added to what the kernel knows of. Tells how many blocks of it there were.
+pub fn bring_online() -> std::io::Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir("/sys/devices/system/memory")? {
+        let state = entry?.path().join("state");
+        if std::fs::read_to_string(&state).is_ok_and(|now| now.trim() == "offline") {
+            std::fs::write(&state, "online")?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 fn tell(text: &str) {

@@ -794,6 +794,18 @@ pub fn eventually(time: Duration, condition: impl FnMut() -> bool) -> bool {
     retry(time, Duration::from_millis(50), condition)
 }
 
+/// Makes this process the parent of those below it whose own parent ends.
+pub fn adopt_orphans() -> Result<()> {
+    // SAFETY: Takes only numbers.
+    Errno::check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Takes note of the end of a child, if it has ended. It may be anything.
+pub fn reap(pid: i32) {
+    // SAFETY: The status is not asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+}
+
 /// As [`eventually`], for what takes long and whose question costs time that others need.
 pub fn in_the_end(time: Duration, condition: impl FnMut() -> bool) -> bool {
     retry(time, Duration::from_secs(1), condition)

@@ -12,7 +12,10 @@ use crate::sys::{self, Child, Exit, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind, Xen};
 use crate::xenstore::Xenstore;
 
+mod domu;
 mod moves;
+
+pub use domu::{in_guest, MAXIMUM};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -42,6 +45,7 @@ pub const SUITE: Suite = Suite {
             .seconds(300)
             .breaks_c("tells nobody"),
         Test::new("refused_by_xen", moves::refused_by_xen).seconds(300),
+        Test::new("killed_writer", moves::killed_writer).seconds(300),
         Test::new("set_under_load", moves::set_under_load).seconds(1800),
         Test::new("memory_is_added", moves::memory_is_added)
             .seconds(300)
@@ -55,7 +59,7 @@ pub const SUITE: Suite = Suite {
 
 const ROOT: &str = "/sys/devices/system/xen_memory/xen_memory0";
 /// Long enough for the balloon to move by a few MiB, wherever.
-const MOVED: Duration = Duration::from_secs(60);
+const MOVED: Duration = Duration::from_secs(120);
 const MIB: u64 = 1024;
 
 fn path(name: &str) -> String {

@@ -2,7 +2,7 @@
 
 //! Event channels and grants with a guest that runs at the other side.
 
-use super::{privcmd, NEVER, SOON};
+use super::{balloon, privcmd, NEVER, SOON};
 use crate::abi::gntdev::{
     self as abi, CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_OKAY, NOTIFY_SEND_EVENT,
 };
@@ -39,10 +39,11 @@ fn with_guest(kind: Kind) -> TestResult {
     if !domu::available() {
         return skip("the image has no guest");
     }
-    let guest = Guest::new(kind)
-        .files(vchan::FOLDER, vchan::programs().or_fail()?)
-        .create()
-        .or_fail()?;
+    let mut guest = Guest::new(kind).files(vchan::FOLDER, vchan::programs().or_fail()?);
+    if kind == Kind::Pv {
+        guest = guest.maximum(balloon::MAXIMUM);
+    }
+    let guest = guest.create().or_fail()?;
     let id = guest.id();
     let mut agent = guest.agent().or_fail()?;
     channels(&mut agent, id)?;
@@ -51,6 +52,7 @@ fn with_guest(kind: Kind) -> TestResult {
     grants(&mut agent, id)?;
     copies(&mut agent, id)?;
     revoked_while_mapped(&mut agent, id)?;
+    balloon::in_guest(&mut agent, &guest, kind)?;
     privcmd::foreign::mapped(&mut agent, id)?;
     // What a guest's kernel does there hardly depends on its kind, and a paravirtual one is faster.
     if kind == Kind::Pv || boot::long() {

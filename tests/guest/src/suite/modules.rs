@@ -36,7 +36,8 @@ pub const SUITE: Suite = Suite {
     ],
 };
 
-const BALLOON: &str = "xen-balloon";
+/// The driver that talks to xenstored when it comes and goes.
+pub(super) const BALLOON: &str = "xen-balloon";
 
 fn drivers_here() -> Drivers {
     Words::read().drivers()
@@ -52,7 +53,7 @@ fn load(module: &Module, drivers: Drivers) -> TestResult {
 }
 
 /// Unloads what is loaded, those that others use last.
-fn unload_all() -> TestResult {
+pub(super) fn unload_all() -> TestResult {
     let _ = sys::unmount("/proc/xen");
     for module in MODULES.iter().rev().filter(|m| m.is_loaded()) {
         let mut result = Ok(());
@@ -122,7 +123,7 @@ fn in_use() -> TestResult {
 }
 
 /// While there is a xenstored: the balloon takes leave of it.
-fn unload_balloon() -> TestResult {
+pub(super) fn unload_balloon() -> TestResult {
     let loaded = MODULES.iter().find(|m| m.name == BALLOON && m.is_loaded());
     Ok(loaded.map_or(Ok(()), |m| sys::unload_module(&m.kernel_name()))?)
 }

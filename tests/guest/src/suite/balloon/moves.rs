@@ -12,8 +12,9 @@ use std::time::Duration;
 use super::{number, path, present, ROOT};
 use crate::domu;
 use crate::drivers;
+use crate::inside;
 use crate::ktap::{check, equal, fail, FailsWith, OrFail, TestResult};
-use crate::suite::NEVER;
+use crate::suite::{kill_after, NEVER};
 use crate::sys::{self, Exit};
 use crate::xen::Xen;
 use crate::xenstore::Xenstore;
@@ -180,6 +181,42 @@ pub(super) fn refused_by_xen() -> TestResult {
     equal(number("retry_count")?, 1, "attempts at last")
 }
 
+/// Who writes is killed, in whatever it is doing: the target is what was written last, and reached.
+pub(super) fn killed_writer() -> TestResult {
+    let back = Back::later()?;
+    let pages = pages_by_xen()?;
+    let lower = back.0 - 32 * PAGE_KB;
+    let values: Vec<_> = ["max_schedule_delay", "max_retry_count", "scrub_pages"]
+        .into_iter()
+        .map(|name| Ok((name, number(name)?)))
+        .collect::<TestResult<_>>()?;
+    for round in 0..if crate::boot::long() { 100 } else { 6 } {
+        let mut child = sys::Child::fork(|| loop {
+            for target in [lower, back.0] {
+                let written = write("target_kb", target).is_ok()
+                    && values
+                        .iter()
+                        .all(|&(name, value)| write(name, value).is_ok());
+                if !written {
+                    return 1;
+                }
+            }
+        })?;
+        kill_after(&mut child, Duration::from_millis(3 + 7 * (round % 8)), LONG)?;
+        let target = number("target_kb")?;
+        check(
+            [lower, back.0].contains(&target),
+            format_args!("a target of {target} KiB, which nobody has written"),
+        )?;
+        reached(target, LONG)?;
+    }
+    for (name, value) in values {
+        equal(number(name)?, value, name)?;
+    }
+    go(back.0)?;
+    equal(pages_by_xen()?, pages, "pages by Xen, with all in")
+}
+
 /// Memory that is in use while pages go and come must not be among them.
 pub(super) fn memory_is_sound() -> TestResult {
     let back = Back::later()?;
@@ -209,19 +246,6 @@ pub(super) fn memory_is_sound() -> TestResult {
     )
 }
 
-/// Brings memory online that was added and waits for that. Says whether there was any.
-fn bring_online() -> TestResult<bool> {
-    let mut any = false;
-    for entry in fs::read_dir("/sys/devices/system/memory")? {
-        let state = entry?.path().join("state");
-        if fs::read_to_string(&state).is_ok_and(|now| now.trim() == "offline") {
-            fs::write(&state, "online")?;
-            any = true;
-        }
-    }
-    Ok(any)
-}
-
 /// Xen lets the domain have more than the kernel knew of: memory is added, and is as good as other memory.
 pub(super) fn memory_is_added() -> TestResult {
     const MORE: u64 = 4096;
@@ -249,7 +273,7 @@ pub(super) fn memory_is_added() -> TestResult {
         // Whoever brought it online without the driver would hand out what is not there.
         sys::unload_module("xen_balloon").fails_with(libc::EAGAIN)?;
         check(
-            sys::eventually(LONG, || bring_online().unwrap_or(false)),
+            sys::eventually(LONG, || inside::bring_online().unwrap_or(0) > 0),
             "no memory is offline",
         )?;
         reached(most + MORE, LONG)?;

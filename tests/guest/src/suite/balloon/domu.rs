@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guest's memory, as the toolstack sets it.
+
+use std::time::Duration;
+
+use super::{MIB, ROOT};
+use crate::boot::{Drivers, Words};
+use crate::domu::{self, Agent, Running, MEMORY};
+use crate::ktap::{check, equal, fail, line, OrFail, TestResult};
+use crate::suite::guests::{ask, tell};
+use crate::sys;
+use crate::xen::{Kind, Xen};
+use crate::xenstore::Xenstore;
+
+/// What a paravirtual guest may have, in MiB. (A translated one would begin with less than it sees, and needs a
+/// balloon from its first moment.)
+pub const MAXIMUM: u32 = 128;
+
+/// How long a guest may take to give a few MiB, or to take them.
+const MOVED: Duration = Duration::from_secs(120);
+
+/// The guest, seen from both sides.
+struct Ballooned<'a> {
+    agent: &'a mut Agent,
+    name: &'a str,
+    id: u16,
+    xen: Xen,
+}
+
+impl Ballooned<'_> {
+    fn number(&mut self, file: &str) -> TestResult<u64> {
+        ask(self.agent, &format!("file {ROOT}/{file}"))
+    }
+
+    /// What Xen says that it has, in KiB.
+    fn held(&self) -> TestResult<u64> {
+        Ok(self.xen.domain_info(self.id)?.tot_pages * 4)
+    }
+
+    fn becomes(&self, kib: u64) -> TestResult {
+        sys::eventually(MOVED, || self.held().is_ok_and(|held| held == kib));
+        equal(self.held()?, kib, "KiB that Xen says the guest has")
+    }
+
+    fn set(&self, mib: u64) -> TestResult {
+        let command = ["mem-set", self.name, &mib.to_string()];
+        domu::xl(&command).map(drop).or_fail()
+    }
+}
+
+/// The guest's memory goes and comes by our driver in it, or by what its kernel has built in.
+pub fn in_guest(agent: &mut Agent, guest: &Running, kind: Kind) -> TestResult {
+    let begin = u64::from(MEMORY);
+    let built_in = agent.call(&format!("file {ROOT}/target_kb")).is_ok();
+    if !built_in && Words::read().drivers() == Drivers::C {
+        line("# the guest's kernel has nothing that heeds memory/target");
+        return Ok(());
+    }
+    if !built_in {
+        tell(agent, "load xen-balloon")?;
+    }
+    let mut guest = Ballooned {
+        agent,
+        name: guest.name(),
+        id: guest.id(),
+        xen: Xen::open()?,
+    };
+    // What xenstore has had since before the driver was there is what the guest has.
+    let (held, current) = (guest.held()?, guest.number("info/current_kb")?);
+    equal(guest.number("target_kb")?, current, "the target at first")?;
+
+    guest.set(begin - 16)?;
+    guest.becomes(held - 16 * MIB)?;
+    equal(
+        guest.number("info/current_kb")?,
+        current - 16 * MIB,
+        "what the guest says that it has",
+    )?;
+    if !built_in {
+        tell(guest.agent, "unload xen-balloon")?;
+        tell(guest.agent, "load xen-balloon")?;
+        std::thread::sleep(crate::suite::NEVER);
+        equal(
+            guest.number("target_kb")?,
+            current - 16 * MIB,
+            "the target after the module was loaded again",
+        )?;
+        equal(guest.held()?, held - 16 * MIB, "KiB after that")?;
+    }
+    guest.set(begin)?;
+    guest.becomes(held)?;
+
+    // More than that only as far as Xen is told.
+    guest.set(begin - 8)?;
+    guest.becomes(held - 8 * MIB)?;
+    let most = (begin - 4).to_string();
+    domu::xl(&["mem-max", guest.name, &most]).or_fail()?;
+    // Not by xl, which would raise what Xen allows together with the target.
+    let key = format!("/local/domain/{}/memory/target", guest.id);
+    Xenstore::open()?.write(&key, &(begin * MIB).to_string())?;
+    let refused = sys::eventually(MOVED, || {
+        guest.number("retry_count").is_ok_and(|attempt| attempt > 1)
+    });
+    check(refused, "the guest does not count its attempts")?;
+    let now = guest.held()?;
+    check(
+        (held - 8 * MIB..held).contains(&now),
+        format_args!("{now} KiB, where Xen allows some 4 MiB less than {held}"),
+    )?;
+    let most = if kind == Kind::Pv { MAXIMUM } else { MEMORY };
+    domu::xl(&["mem-max", guest.name, &most.to_string()]).or_fail()?;
+    guest.set(begin)?;
+    guest.becomes(held)?;
+
+    if kind == Kind::Pv {
+        // The kernel has not known of so much: the driver adds memory, which somebody has to bring online.
+        guest.set(begin + 16)?;
+        let added = sys::in_the_end(MOVED, || {
+            guest.agent.call("online").is_ok_and(|count| count != "0")
+                || guest.held().is_ok_and(|now| now == held + 16 * MIB)
+        });
+        check(added, "no memory is added")?;
+        guest.becomes(held + 16 * MIB)?;
+        guest.set(begin)?;
+        guest.becomes(held)?;
+    }
+    match guest.agent.call("echo well") {
+        Ok(said) if said == "well" => Ok(()),
+        other => fail(format_args!("the guest says {other:?}")),
+    }
+}
