@@ -221,7 +221,8 @@ impl Test {
         self
     }
 
-    /// The same, in this kind of domain only.
+    /// The same, in this kind of domain only: a translated one, where under emulation each frame of a guest takes
+    /// longer to come and go, and a guest that is saved takes minutes.
     pub const fn long_in(mut self, kind: Kind) -> Self {
         self.long = Some(Some(kind));
         self

@@ -310,7 +310,7 @@ pub fn shown_in_fdinfo() -> TestResult {
 }
 
 /// A count of the driver, for as long as there is the file.
-fn counted(name: &str) -> TestResult<u64> {
+pub(super) fn counted(name: &str) -> TestResult<u64> {
     let text = std::fs::read_to_string("/sys/kernel/debug/xen_privcmd/calls")?;
     let count = text.lines().find_map(|l| {
         let (first, count) = l.split_once(' ')?;
