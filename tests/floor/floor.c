@@ -6,6 +6,9 @@
  *
  * The parameters name a domain that has granted 512 frames to this one by consecutive references,
  * and the first of its frames, which are consecutive too.
+ *
+ * Besides, debugfs' xen_floor_balloon sets the target of the kernel's own balloon in KiB, as the C
+ * driver's interface does where it is built in, and says how much the domain has.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -20,6 +23,7 @@
 #include <linux/timex.h>
 #include <asm/xen/hypercall.h>
 #include <asm/xen/page.h>
+#include <xen/balloon.h>
 #include <xen/grant_table.h>
 #include <xen/interface/event_channel.h>
 #include <xen/interface/memory.h>
@@ -40,7 +44,7 @@ static ulong frame;
 module_param(frame, ulong, 0400);
 MODULE_PARM_DESC(frame, "The first of 512 frames that it has");
 
-static struct dentry *results;
+static struct dentry *results, *balloon;
 
 /* What the hypercalls work on. */
 struct floor {
@@ -335,6 +339,100 @@ static void frames_translated(struct seq_file *out, struct floor *floor)
 	xen_free_unpopulated_pages(MOST, floor->pages);
 }
 
+static int reserve(unsigned int op, struct floor *floor, unsigned int count, unsigned int order)
+{
+	struct xen_memory_reservation reservation = {
+		.nr_extents = count,
+		.extent_order = order,
+		.domid = DOMID_SELF,
+	};
+
+	set_xen_guest_handle(reservation.extent_start, floor->gpfns);
+	return HYPERVISOR_memory_op(op, &reservation) != count;
+}
+
+/* With the pages out of the kernel's address space before, and every CPU aware of it. */
+static int give_pv(struct floor *floor, unsigned int count)
+{
+	struct mmuext_op flush = { .cmd = MMUEXT_TLB_FLUSH_ALL };
+	unsigned int i;
+	int done;
+
+	for (i = 0; i < count; i++)
+		floor->update[i].val = 0;
+	if (HYPERVISOR_mmu_update(floor->update, count, &done, DOMID_SELF) ||
+	    HYPERVISOR_mmuext_op(&flush, 1, NULL, DOMID_SELF))
+		return 1;
+	for (i = 0; i < count; i++)
+		floor->gpfns[i] = pfn_to_mfn(page_to_pfn(floor->pages[i]));
+	return reserve(XENMEM_decrease_reservation, floor, count, 0);
+}
+
+static int take_pv(struct floor *floor, unsigned int count)
+{
+	unsigned int i;
+	int done;
+
+	floor->gpfns[0] = page_to_pfn(floor->pages[0]);
+	if (reserve(XENMEM_populate_physmap, floor, 1, ilog2(count)))
+		return 1;
+	for (i = 0; i < count; i++) {
+		floor->gpfns[i] = floor->gpfns[0] + i;
+		xen_safe_write_ulong(xen_p2m_addr + page_to_pfn(floor->pages[i]), floor->gpfns[i]);
+		floor->update[i].val = mfn_pte(floor->gpfns[i], PAGE_KERNEL).pte;
+	}
+	return HYPERVISOR_mmu_update(floor->update, count, &done, DOMID_SELF);
+}
+
+static int give_list(struct floor *floor, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		floor->gpfns[i] = page_to_pfn(floor->pages[i]);
+	return reserve(XENMEM_decrease_reservation, floor, count, 0);
+}
+
+static int give_extent(struct floor *floor, unsigned int count)
+{
+	floor->gpfns[0] = page_to_pfn(floor->pages[0]);
+	return reserve(XENMEM_decrease_reservation, floor, 1, ilog2(count));
+}
+
+static int take_extent(struct floor *floor, unsigned int count)
+{
+	floor->gpfns[0] = page_to_pfn(floor->pages[0]);
+	return reserve(XENMEM_populate_physmap, floor, 1, ilog2(count));
+}
+
+/* Memory goes to Xen and comes back: the pages are nobody's meanwhile. */
+static void ballooning(struct seq_file *out, struct floor *floor)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, ilog2(MOST));
+	unsigned int i, level;
+
+	if (!page)
+		return;
+	for (i = 0; i < MOST; i++) {
+		unsigned long addr = (unsigned long)page_address(page + i);
+
+		floor->pages[i] = page + i;
+		if (xen_pv_domain())
+			floor->update[i].ptr =
+				arbitrary_virt_to_machine(lookup_address(addr, &level)).maddr |
+				MMU_NORMAL_PT_UPDATE;
+	}
+	if (xen_pv_domain()) {
+		measure(out, floor, MOST, "balloon_give", give_pv, "balloon_take", take_pv);
+	} else {
+		measure(out, floor, MOST, "balloon_give_list", give_list,
+			"balloon_take_after_list", take_extent);
+		measure(out, floor, MOST, "balloon_give", give_extent,
+			"balloon_take", take_extent);
+	}
+	__free_pages(page, ilog2(MOST));
+}
+
 static int show(struct seq_file *out, void *unused)
 {
 	struct floor *floor = kvzalloc(sizeof(*floor), GFP_KERNEL);
@@ -349,6 +447,7 @@ static int show(struct seq_file *out, void *unused)
 		frames_pv(out, floor);
 	else
 		frames_translated(out, floor);
+	ballooning(out, floor);
 	kvfree(floor);
 	return 0;
 }
@@ -366,17 +465,36 @@ static const struct file_operations operations = {
 	.release = single_release,
 };
 
+static int get_current_kb(void *unused, u64 *kb)
+{
+	*kb = (u64)READ_ONCE(balloon_stats.current_pages) << (PAGE_SHIFT - 10);
+	return 0;
+}
+
+static int set_target_kb(void *unused, u64 kb)
+{
+	balloon_set_new_target(kb >> (PAGE_SHIFT - 10));
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(balloon_operations, get_current_kb, set_target_kb, "%llu\n");
+
 static int __init floor_init(void)
 {
 	if (!xen_domain())
 		return -ENODEV;
 	results = debugfs_create_file("xen_floor", 0400, NULL, NULL, &operations);
-	return PTR_ERR_OR_ZERO(results);
+	if (IS_ERR(results))
+		return PTR_ERR(results);
+	balloon = debugfs_create_file("xen_floor_balloon", 0600, NULL, NULL, &balloon_operations);
+	if (IS_ERR(balloon))
+		debugfs_remove(results);
+	return PTR_ERR_OR_ZERO(balloon);
 }
 module_init(floor_init);
 
 static void __exit floor_exit(void)
 {
+	debugfs_remove(balloon);
 	debugfs_remove(results);
 }
 module_exit(floor_exit);

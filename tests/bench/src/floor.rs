@@ -11,11 +11,11 @@ use crate::partner::Partner;
 
 const RESULTS: &str = "/sys/kernel/debug/xen_floor";
 
-/// Loads the module, which measures when its file is read.
-pub fn measure(report: &mut Report, partner: &mut Partner) {
-    if !report.wants("floor") {
-        return;
-    }
+/// Where the module lets the target of the kernel's own balloon be set, and tells how much memory there is, in KiB.
+pub const BALLOON: &str = "/sys/kernel/debug/xen_floor_balloon";
+
+/// Loads the module.
+fn load(partner: &Partner) -> sys::Result<()> {
     let file = format!(
         "/lib/modules/{}/updates/xen-floor.ko",
         sys::kernel_release()
@@ -26,8 +26,16 @@ pub fn measure(report: &mut Report, partner: &mut Partner) {
         "domid={} reference={first} frame={frame}",
         partner.domain.id()
     );
-    if let Err(error) = sys::load_module(&file, &parameters) {
+    sys::load_module(&file, &parameters)
+}
+
+/// Loads the module, which measures when its file is read.
+pub fn measure(report: &mut Report, partner: &mut Partner) {
+    if let Err(error) = load(partner) {
         return report.unsupported("floor", error);
+    }
+    if !report.wants("floor") {
+        return;
     }
     report.settle();
     // Each line is a name, how many items, and virtual nanoseconds for each item in tenths.

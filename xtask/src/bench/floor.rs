@@ -90,6 +90,25 @@ const RECIPES: &[Recipe] = &[
     recipe("maps", "gntdev", ForEach(2), &[]),
     recipe("copy_to", "gntdev", InAll(1), &["grant_copy"]),
     recipe("copy_from", "gntdev", InAll(1), &["grant_copy"]),
+    // The pages are not cleared in it.
+    recipe(
+        "balloon_move_mib",
+        "privcmd",
+        InAll(0),
+        &["balloon_give", "balloon_take"],
+    ),
+    recipe(
+        "balloon_move_mib.out",
+        "privcmd",
+        InAll(0),
+        &["balloon_give"],
+    ),
+    recipe(
+        "balloon_move_mib.back",
+        "privcmd",
+        InAll(0),
+        &["balloon_take"],
+    ),
 ];
 
 /// Takes the number of items out of an operation's name: `grants_16.mmap` is `grants.mmap` of 16.
