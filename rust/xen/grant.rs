@@ -200,7 +200,7 @@ impl MapBatch {
             // SAFETY: By the type invariant the operations and the pages are initialised. The
             // pages are the caller's, and have nothing in them.
             unsafe {
-                bindings::gnttab_map_refs(
+                bindings::xen_rust_map_refs(
                     self.ops.as_mut_ptr().cast(),
                     kernel_ops,
                     self.pages.as_mut_ptr().cast(),

@@ -4,6 +4,7 @@
  * wrapper each, grouped by the part of the library that calls them.
  */
 #include "helpers/helpers.h"
+#include "helpers/faults.h"
 
 #include "helpers/dma.c"
 #include "helpers/domain.c"

@@ -74,6 +74,9 @@ $(obj)/$(xen_lib)/xen.o: private modfile := xen
 $(obj)/$(xen_lib)/xen.o: export XEN_BINDINGS_FILE := $(abspath $(obj)/$(xen_lib)/bindings_generated.rs)
 $(obj)/$(xen_lib)/xen.o: $(obj)/$(xen_lib)/bindings_generated.rs
 
+# Only the tests of a kernel that injects faults ask for this.
+CFLAGS_$(xen_lib)/helpers.o := $(if $(XEN_RUST_FAULTS),-DXEN_RUST_FAULTS)
+
 $(obj)/$(xen_lib)/helpers.o: private part-of-module := y
 $(obj)/$(xen_lib)/helpers.o: private modname := xen
 

@@ -47,6 +47,14 @@ impl Lane {
         }
     }
 
+    /// What make is told for our modules alone: that hypercalls can be made to fail.
+    pub fn module_arguments(self) -> &'static [&'static str] {
+        match self {
+            Lane::Stock | Lane::Kunit => &[],
+            Lane::Sanitize | Lane::SanitizePv => &["XEN_RUST_FAULTS=1"],
+        }
+    }
+
     /// The packages that takes, beyond what every build root has.
     pub fn packages(self) -> &'static [&'static str] {
         match self {

@@ -96,6 +96,7 @@ pub fn compile(project: &Project<'_>, kernel: &Kernel, how: How) -> Result<PathB
     make.arg(format!("M={}", project.places.repo.display()));
     make.arg(format!("MO={}", objects.display()));
     make.args(lane.make_arguments());
+    make.args(lane.module_arguments());
     make.arg("XEN_RUST_TESTS=1");
     if how == How::Clippy {
         make.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"]);

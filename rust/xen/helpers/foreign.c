@@ -46,7 +46,7 @@ int xen_rust_foreign_updates(struct vm_area_struct *vma, unsigned long addr,
 int xen_rust_mmu_update(struct mmu_update *updates, int nr, int *done,
 			unsigned int domid)
 {
-	return HYPERVISOR_mmu_update(updates, nr, done, domid);
+	return FALLIBLE(HYPERVISOR_mmu_update(updates, nr, done, domid));
 }
 
 /* Entries that are cleared by one hypercall. */
@@ -139,7 +139,7 @@ void *xen_rust_map_machine_frame(struct page *page, u64 mfn, u16 domid)
 
 	if (!address)
 		return ERR_PTR(-ENOMEM);
-	ret = set_kernel_frame(address, mfn, domid);
+	ret = FALLIBLE(set_kernel_frame(address, mfn, domid));
 	if (ret) {
 		vunmap(address);
 		return ERR_PTR(ret);
@@ -234,7 +234,7 @@ int xen_rust_add_foreign_to_physmap(u16 domid, u64 *gfns, u64 *pfns, int *errs, 
 	set_xen_guest_handle(range.idxs, (xen_ulong_t *)gfns);
 	set_xen_guest_handle(range.gpfns, (xen_pfn_t *)pfns);
 	set_xen_guest_handle(range.errs, errs);
-	return HYPERVISOR_memory_op(XENMEM_add_to_physmap_range, &range);
+	return FALLIBLE(HYPERVISOR_memory_op(XENMEM_add_to_physmap_range, &range));
 }
 
 int xen_rust_acquire_resource(u16 domid, u16 type, u32 id, u64 frame, u64 *frames,
@@ -251,7 +251,7 @@ int xen_rust_acquire_resource(u16 domid, u16 type, u32 id, u64 frame, u64 *frame
 
 	BUILD_BUG_ON(sizeof(xen_pfn_t) != sizeof(*frames));
 	set_xen_guest_handle(resource.frame_list, (xen_pfn_t *)frames);
-	ret = HYPERVISOR_memory_op(XENMEM_acquire_resource, &resource);
+	ret = FALLIBLE(HYPERVISOR_memory_op(XENMEM_acquire_resource, &resource));
 	*nr = resource.nr_frames;
 	*flags = resource.flags;
 	return ret;

@@ -7,7 +7,24 @@
 
 int xen_rust_grant_table_op(unsigned int cmd, void *uop, unsigned int count)
 {
-	return HYPERVISOR_grant_table_op(cmd, uop, count);
+	if (cmd == GNTTABOP_unmap_grant_ref)
+		return HYPERVISOR_grant_table_op(cmd, uop, count);
+	return FALLIBLE(HYPERVISOR_grant_table_op(cmd, uop, count));
+}
+
+/* Each grant can fail for itself: Xen refuses a reference that nobody has. */
+int xen_rust_map_refs(struct gnttab_map_grant_ref *ops, struct gnttab_map_grant_ref *kernel_ops,
+		      struct page **pages, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		if (xen_rust_fails())
+			ops[i].ref = ~0U;
+		if (kernel_ops && xen_rust_fails())
+			kernel_ops[i].ref = ~0U;
+	}
+	return gnttab_map_refs(ops, kernel_ops, pages, count);
 }
 
 /* Where the kernel itself sees the page, as gnttab_set_map_op() tells Xen. */

@@ -11,7 +11,7 @@ long xen_rust_privcmd_call(const u64 *call, u64 *count)
 
 	this_cpu_inc(*(u64 __percpu *)(uintptr_t)count);
 	xen_preemptible_hcall_begin();
-	ret = privcmd_call(call[0], call[1], call[2], call[3], call[4], call[5]);
+	ret = FALLIBLE(privcmd_call(call[0], call[1], call[2], call[3], call[4], call[5]));
 	xen_preemptible_hcall_end();
 	return ret;
 }
@@ -28,12 +28,14 @@ void xen_rust_preemptible_end(void)
 
 int xen_rust_memory_op(unsigned int cmd, void *arg)
 {
-	return HYPERVISOR_memory_op(cmd, arg);
+	return FALLIBLE(HYPERVISOR_memory_op(cmd, arg));
 }
 
 int xen_rust_event_channel_op(int cmd, void *arg)
 {
-	return HYPERVISOR_event_channel_op(cmd, arg);
+	if (cmd == EVTCHNOP_close || cmd == EVTCHNOP_send)
+		return HYPERVISOR_event_channel_op(cmd, arg);
+	return FALLIBLE(HYPERVISOR_event_channel_op(cmd, arg));
 }
 
 void xen_rust_dm_op_buf_set(struct xen_dm_op_buf *buf, unsigned long address,
@@ -45,5 +47,5 @@ void xen_rust_dm_op_buf_set(struct xen_dm_op_buf *buf, unsigned long address,
 
 int xen_rust_dm_op(u16 domid, unsigned int nr, const struct xen_dm_op_buf *bufs)
 {
-	return HYPERVISOR_dm_op(domid, nr, (struct xen_dm_op_buf *)bufs);
+	return FALLIBLE(HYPERVISOR_dm_op(domid, nr, (struct xen_dm_op_buf *)bufs));
 }

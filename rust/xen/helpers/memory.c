@@ -215,7 +215,7 @@ static int reserve(unsigned int op, xen_pfn_t *frames, unsigned long count, unsi
 
 int xen_rust_populate(xen_pfn_t *frames, unsigned long count, unsigned int order)
 {
-	return reserve(XENMEM_populate_physmap, frames, count, order);
+	return FALLIBLE(reserve(XENMEM_populate_physmap, frames, count, order));
 }
 
 int xen_rust_decrease(xen_pfn_t *frames, unsigned long count, unsigned int order)

@@ -16,7 +16,7 @@ int xen_rust_get_symbol(u32 *number, u64 *address, char *type, char *name, u32 *
 	int ret;
 
 	set_xen_guest_handle(op.u.symdata.name, name);
-	ret = HYPERVISOR_platform_op(&op);
+	ret = FALLIBLE(HYPERVISOR_platform_op(&op));
 	if (ret < 0)
 		return ret;
 

@@ -28,6 +28,7 @@ pub mod daemons;
 pub mod device;
 pub mod domu;
 pub mod drivers;
+pub mod faults;
 pub mod health;
 pub mod init;
 pub mod inside;

@@ -12,6 +12,7 @@ use crate::xen::{BareDomain, Kind};
 pub mod balloon;
 pub mod daemons;
 pub mod evtchn;
+pub mod faults;
 pub mod gntdev;
 pub mod guests;
 pub mod hypercall_buffer;
@@ -21,13 +22,14 @@ pub mod toolstack;
 pub mod xenfs;
 
 /// All suites, in the order to run them: what unloads modules and ends daemons comes last.
-pub const ALL: [&Suite; 10] = [
+pub const ALL: [&Suite; 11] = [
     &privcmd::SUITE,
     &hypercall_buffer::SUITE,
     &evtchn::SUITE,
     &gntdev::SUITE,
     &balloon::SUITE,
     &xenfs::SUITE,
+    &faults::SUITE,
     &guests::SUITE,
     &toolstack::SUITE,
     &modules::SUITE,
@@ -35,7 +37,7 @@ pub const ALL: [&Suite; 10] = [
 ];
 
 /// How long something that should happen at once may take on a slow machine.
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// How long to wait for what must not happen.
 const NEVER: Duration = Duration::from_millis(200);
 

@@ -9,8 +9,8 @@ use crate::sys::{self, Mapping};
 use crate::xen::grant::GrantTable;
 use crate::xen::{BareDomain, Kind};
 
-mod copy;
-mod dmabuf;
+pub(super) mod copy;
+pub(super) mod dmabuf;
 mod large;
 mod lifetime;
 mod map;
@@ -167,7 +167,7 @@ impl Grantor {
     }
 
     /// No grant is in use any more, and the domain goes without a rest.
-    fn released(self) -> TestResult {
+    pub(super) fn released(self) -> TestResult {
         check(
             sys::eventually(SOON, || self.in_use() == 0),
             "grants are still in use",
@@ -178,7 +178,7 @@ impl Grantor {
     }
 
     /// How many of the grants Xen says are in use.
-    fn in_use(&self) -> usize {
+    pub(super) fn in_use(&self) -> usize {
         self.table.count_in_use(&self.references)
     }
 }

@@ -6,9 +6,9 @@ use crate::ktap::{Suite, Test};
 use crate::xen::Kind;
 
 mod batch;
-mod device_model;
+pub(super) mod device_model;
 pub(super) mod domu;
-mod eventfd;
+pub(super) mod eventfd;
 mod file;
 pub(super) mod foreign;
 mod legacy;

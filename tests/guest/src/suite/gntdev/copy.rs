@@ -30,7 +30,7 @@ fn to_grant(addr: usize, grantor: &Grantor, page: usize, offset: usize, len: usi
     segment(CopyEnd::local(addr), dest, len, COPY_DEST_GREF)
 }
 
-pub(super) fn from_grant(
+pub fn from_grant(
     grantor: &Grantor,
     page: usize,
     offset: usize,

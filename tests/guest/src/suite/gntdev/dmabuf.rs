@@ -13,7 +13,7 @@ use crate::sys::{self, Plain, PAGE};
 use crate::xen::{BareDomain, Kind};
 
 /// Makes a dma-buf of one grant.
-fn export_one(file: &Gntdev, domid: u16, reference: u32, flags: u32) -> sys::Result<OwnedFd> {
+pub fn export_one(file: &Gntdev, domid: u16, reference: u32, flags: u32) -> sys::Result<OwnedFd> {
     let mut argument = abi::DmabufExport {
         flags,
         count: 1,
@@ -119,7 +119,7 @@ pub fn wait_unknown() -> TestResult {
     Ok(())
 }
 
-fn import_one(file: &Gntdev, fd: u32, count: u32, domid: u16) -> sys::Result<u32> {
+pub fn import_one(file: &Gntdev, fd: u32, count: u32, domid: u16) -> sys::Result<u32> {
     let mut argument = abi::DmabufImport {
         fd,
         count,
@@ -131,7 +131,7 @@ fn import_one(file: &Gntdev, fd: u32, count: u32, domid: u16) -> sys::Result<u32
     Ok(argument.reference)
 }
 
-fn release(file: &Gntdev, fd: u32) -> sys::Result<i64> {
+pub fn release(file: &Gntdev, fd: u32) -> sys::Result<i64> {
     sys::ioctl_struct(
         file,
         abi::DMABUF_IMP_RELEASE,

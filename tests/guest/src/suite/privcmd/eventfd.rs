@@ -189,19 +189,19 @@ pub fn irqfd_ends_with_eventfd() -> TestResult {
 }
 
 /// Whatever an ioeventfd needs, in place.
-pub(super) struct Device {
-    pub(super) file: Privcmd,
-    pub(super) events: Evtchn,
-    pub(super) domain: BareDomain,
+pub struct Device {
+    pub file: Privcmd,
+    pub events: Evtchn,
+    pub domain: BareDomain,
     server: IoreqServer,
     /// The requests of the vCPUs.
     pub(super) page: Mapping,
-    pub(super) port: u32,
+    pub port: u32,
     pub(super) eventfd: OwnedFd,
 }
 
 impl Device {
-    pub(super) fn new() -> TestResult<Self> {
+    pub fn new() -> TestResult<Self> {
         let domain = BareDomain::new(Kind::Pvh)?;
         let (file, events) = (Privcmd::open()?, Evtchn::open_nonblocking()?);
         let server = IoreqServer::create(&file, &domain)?;
@@ -233,7 +233,7 @@ impl Device {
         check(domain.destroyed_within(SOON)?, "pages are still held")
     }
 
-    pub(super) fn argument(&self, ports: &[u32]) -> Ioeventfd {
+    pub fn argument(&self, ports: &[u32]) -> Ioeventfd {
         Ioeventfd {
             ioreq: self.page.addr() as u64,
             ports: ports.as_ptr() as u64,
