@@ -24,6 +24,9 @@ run shell:
 test:
 	$(XTASK) test $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(LONG)),--long)
 
+fuzz:
+	$(XTASK) fuzz $(options) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
 bench:
 	$(XTASK) bench $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(SAVE)),--save)
 
@@ -59,6 +62,8 @@ help:
 	@echo '                               all tests; REFERENCE=1: of the C drivers, as a control;'
 	@echo '                               LONG=1: races and transfers for minutes, not seconds'
 	@echo '  make test LANE=sanitize      the same under KASAN and its like (LANE=sanitize-pv: PV dom0)'
+	@echo '  make fuzz [SECONDS=60] [SEED=n] [DOM0=pv|pvh] [LANE=...]'
+	@echo '                               programs made by chance, from number n on'
 	@echo '  make bench [DOM0=pv|pvh] [FILTER=name*] [SAVE=1]'
 	@echo '                               measure ours and the C drivers, in instructions; SAVE=1: as the'
 	@echo '                               figures to compare with (docs/performance.md)'
@@ -73,7 +78,7 @@ help:
 	@echo '  NATIVE=1 (use the tools of this host), XEN_RUST_MIRROR, XEN_RUST_SECURITY_MIRROR'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install build run shell test bench bench-check clippy audit fmt fmt-check doc rust-analyzer \
+.PHONY: modules modules_install build run shell test fuzz bench bench-check clippy audit fmt fmt-check doc rust-analyzer \
 	clean distclean help
 # Targets after one another: each may set up what the next uses.
 .NOTPARALLEL:

@@ -142,6 +142,7 @@ impl Bench {
             mode: Mode::Bench,
             filter: self.filter.as_deref(),
             long: false,
+            programs: None,
         };
         let mut figures = Figures::default();
         let mut unreadable = None;

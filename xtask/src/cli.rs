@@ -16,7 +16,7 @@ use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
 use crate::place::Places;
 use crate::project::Project;
-use crate::qemu::Mode;
+use crate::qemu::{Mode, Programs};
 use crate::step::Progress;
 use crate::suite::{self, Selection};
 
@@ -69,6 +69,12 @@ fn app() -> clap::Command {
         .long("long")
         .action(ArgAction::SetTrue)
         .help("Races, storms and transfers for minutes rather than seconds");
+    let number = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_parser(clap::value_parser!(u64))
+            .help(help)
+    };
     let command = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
     let boot = |name, about| {
         command(name, about).args([lane(Lane::Stock), dom0.clone(), reference.clone()])
@@ -91,6 +97,15 @@ fn app() -> clap::Command {
                 reference.clone(),
                 filter.clone(),
                 long,
+            ]),
+            command("fuzz", "Run programs made by chance").args([
+                lane(Lane::Kunit),
+                dom0.clone(),
+                reference.clone(),
+                number("seconds", "For how long")
+                    .default_value("60")
+                    .value_parser(clap::value_parser!(u64).range(1..=7 * 24 * 3600)),
+                number("seed", "The number of the first program"),
             ]),
             measure(
                 "bench",
@@ -129,6 +144,18 @@ fn command_of(matches: &ArgMatches) -> Command {
             drivers: vec![drivers(matches)],
             filter: matches.get_one::<String>("filter").cloned(),
             long: matches.get_flag("long"),
+            programs: None,
+        }),
+        Some(("fuzz", matches)) => Command::Test(Selection {
+            lane: lane(matches),
+            dom0: dom0(matches).map_or_else(|| lane(matches).dom0s().to_vec(), |dom0| vec![dom0]),
+            drivers: vec![drivers(matches)],
+            filter: Some("fuzz.*".to_owned()),
+            long: false,
+            programs: Some(Programs {
+                seconds: matches.get_one("seconds").copied().unwrap_or(60),
+                first: matches.get_one("seed").copied(),
+            }),
         }),
         Some(("bench", matches)) => Command::Bench(bench(
             matches,

@@ -35,6 +35,7 @@ impl Demo {
             mode: self.mode,
             filter: None,
             long: false,
+            programs: None,
         };
         project.release();
         project.progress.note(&format!(

@@ -78,6 +78,15 @@ pub struct Boot<'a> {
     pub filter: Option<&'a str>,
     /// Tests may take minutes each.
     pub long: bool,
+    pub programs: Option<Programs>,
+}
+
+/// Programs made by chance: see the guest's suite `fuzz`.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs {
+    pub seconds: u64,
+    /// The number of the first.
+    pub first: Option<u64>,
 }
 
 impl Boot<'_> {
@@ -112,6 +121,8 @@ impl Boot<'_> {
             _ if self.long => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
             _ => (SILENCE * slowness, LIMIT * slowness),
         };
+        let limit =
+            limit + Duration::from_secs(self.programs.map_or(0, |programs| programs.seconds));
         let (start, mut heard) = (Instant::now(), Instant::now());
         let mut stopped = None;
         let mut line = Vec::new();
@@ -245,6 +256,12 @@ impl Boot<'_> {
         }
         if self.lane.slowness() != 1 {
             dom0_line.push_str(&format!(" xen_rust.slowness={}", self.lane.slowness()));
+        }
+        if let Some(programs) = self.programs {
+            dom0_line.push_str(&format!(" xen_rust.seconds={}", programs.seconds));
+            if let Some(first) = programs.first {
+                dom0_line.push_str(&format!(" xen_rust.seed={first}"));
+            }
         }
         if let Some(filter) = self.filter {
             if filter.contains(char::is_whitespace) {

@@ -15,7 +15,7 @@ use crate::ktap::Outcome;
 use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
 use crate::project::Project;
-use crate::qemu::{Boot, Mode};
+use crate::qemu::{Boot, Mode, Programs};
 use crate::tool;
 
 /// Tests that cargo runs on the host.
@@ -62,6 +62,8 @@ pub struct Selection {
     pub filter: Option<String>,
     /// Give the guest tests the time to show all that they can.
     pub long: bool,
+    /// How many programs made by chance, if that is to be chosen.
+    pub programs: Option<Programs>,
 }
 
 /// What has been counted so far.
@@ -110,6 +112,7 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
                 mode: Mode::Test,
                 filter: selection.filter.as_deref(),
                 long: selection.long,
+                programs: selection.programs,
             };
             in_guest(project, &boot, totals)?;
         }

@@ -13,6 +13,7 @@ pub mod balloon;
 pub mod daemons;
 pub mod evtchn;
 pub mod faults;
+pub mod fuzz;
 pub mod gntdev;
 pub mod guests;
 pub mod hypercall_buffer;
@@ -22,7 +23,7 @@ pub mod toolstack;
 pub mod xenfs;
 
 /// All suites, in the order to run them: what unloads modules and ends daemons comes last.
-pub const ALL: [&Suite; 11] = [
+pub const ALL: [&Suite; 12] = [
     &privcmd::SUITE,
     &hypercall_buffer::SUITE,
     &evtchn::SUITE,
@@ -30,6 +31,7 @@ pub const ALL: [&Suite; 11] = [
     &balloon::SUITE,
     &xenfs::SUITE,
     &faults::SUITE,
+    &fuzz::SUITE,
     &guests::SUITE,
     &toolstack::SUITE,
     &modules::SUITE,

@@ -141,11 +141,11 @@ pub(super) struct Grantor {
     domain: BareDomain,
     table: GrantTable,
     pub(super) references: Vec<u32>,
-    frames: Vec<u64>,
+    pub(super) frames: Vec<u64>,
 }
 
 impl Grantor {
-    fn new(domain: BareDomain, pages: usize) -> TestResult<Self> {
+    pub(super) fn new(domain: BareDomain, pages: usize) -> TestResult<Self> {
         let frames = domain.populate(pages)?;
         let mut table = GrantTable::map(&domain, 2 * pages + 8)?;
         let references = table.grant(&frames, true);
