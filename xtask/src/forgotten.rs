@@ -104,10 +104,9 @@ fn compiler(saved: &str, source: &Path, copy: &Path) -> Result<String> {
         .lines()
         .next()
         .and_then(|line| line.split_once(" := "))
-        .and_then(|(_, command)| command.split(" ; ").next());
-    let Some(command) = command.filter(|c| !c.contains('$')) else {
-        bail!("not a command of Kbuild's: {saved:?}");
-    };
+        .and_then(|(_, command)| command.split(" ; ").next())
+        .filter(|command| !command.contains('$'))
+        .with_context(|| format!("not a command of Kbuild's: {saved:?}"))?;
     let mut words = Vec::new();
     let mut is_folder = false;
     for word in command.split(' ') {
