@@ -16,6 +16,7 @@ use anyhow::{bail, Context, Result};
 use crate::disk;
 use crate::error::{surroundings, DISK_FULL};
 use crate::place::{self, temporary};
+use crate::root;
 use crate::step::Progress;
 use crate::tool::{self, Ran};
 
@@ -40,7 +41,7 @@ pub struct Archive<'a> {
 impl<'a> Archive<'a> {
     /// Opens the archive; its lists are in `dir`, fetched if they are missing or old.
     pub fn open(progress: &'a Progress, dir: PathBuf) -> Result<Self> {
-        let sources = sources()?;
+        let sources = sources(progress)?;
         for folder in ["state/lists/partial", "cache/archives/partial", "debs"] {
             let folder = dir.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -244,14 +245,9 @@ pub fn explain(ran: &Ran, what: &str) -> anyhow::Error {
 }
 
 /// The apt source lines of the release, from the mirrors this host uses.
-fn sources() -> Result<Vec<String>> {
+fn sources(progress: &Progress) -> Result<Vec<String>> {
     let mut known = Vec::new();
-    let targets = tool::output(tool::host("apt-get", Path::new("/")).args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI) $(RELEASE)",
-    ]))
-    .map_err(|_| surroundings("apt-get is missing: this needs a Debian 12 or 13 host"))?;
+    let targets = host_targets(progress)?;
     for line in targets.lines() {
         if let Some((uri, release)) = line.split_once(' ') {
             known.push((uri, release));
@@ -289,6 +285,31 @@ fn sources() -> Result<Vec<String>> {
     .iter()
     .map(|(uri, suite)| format!("deb {options}{uri} {suite} main"))
     .collect())
+}
+
+/// What apt on this host fetches lists from: an address and a release a line.
+fn host_targets(progress: &Progress) -> Result<String> {
+    let ask = || {
+        tool::output(tool::host("apt-get", Path::new("/")).args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(RELEASE)",
+        ]))
+        .map_err(|_| surroundings("apt-get is missing: this needs a Debian 12 or 13 host"))
+    };
+    let targets = ask()?;
+    if !targets.trim().is_empty() || !root::is_real_root() {
+        return Ok(targets);
+    }
+    // It tells only of lists that it has, and an image of a fresh machine may have none.
+    let step = progress.step("package lists of this host", "fetching them by apt-get");
+    let mut update = tool::host("apt-get", Path::new("/"));
+    let ran = tool::watch(update.arg("update"), &step, None, |_| {})?;
+    if !ran.success {
+        return Err(explain(&ran, "the package lists of this host"));
+    }
+    step.done();
+    ask()
 }
 
 /// The suite the kernels come from.

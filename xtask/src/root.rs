@@ -149,7 +149,7 @@ fn adopt(root: &Path) -> Result<()> {
 }
 
 /// Whether we are root outside of any user namespace.
-fn is_real_root() -> bool {
+pub fn is_real_root() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut fields = map.split_whitespace();
     nix::unistd::geteuid().is_root() && fields.nth(1) == Some("0")
