@@ -234,7 +234,7 @@ impl Agent {
     fn connect(id: u16) -> Result<Self, String> {
         let mut store = Xenstore::open().map_err(|e| e.to_string())?;
         let root = format!("/local/domain/{id}/data");
-        let ready = sys::eventually(Duration::from_secs(240), || {
+        let ready = sys::in_the_end(Duration::from_secs(240), || {
             store.read(&format!("{root}/ready")).is_ok()
         });
         if !ready {
@@ -324,7 +324,7 @@ pub fn domain_id(name: &str) -> Option<u16> {
 
 /// Whether a guest disappears, its pages included.
 pub fn gone(name: &str) -> bool {
-    sys::eventually(Duration::from_secs(90), || {
+    sys::in_the_end(Duration::from_secs(90), || {
         xl(&["list"]).is_ok_and(|text| {
             !text
                 .lines()

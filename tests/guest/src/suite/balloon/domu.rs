@@ -2,9 +2,7 @@
 
 //! A guest's memory, as the toolstack sets it.
 
-use std::time::Duration;
-
-use super::{MIB, ROOT};
+use super::{MIB, MOVED, ROOT};
 use crate::boot::{Drivers, Words};
 use crate::domu::{self, Agent, Running, MEMORY};
 use crate::ktap::{check, equal, fail, line, OrFail, TestResult};
@@ -16,9 +14,6 @@ use crate::xenstore::Xenstore;
 /// What a paravirtual guest may have, in MiB. (A translated one would begin with less than it sees, and needs a
 /// balloon from its first moment.)
 pub const MAXIMUM: u32 = 128;
-
-/// How long a guest may take to give a few MiB, or to take them.
-const MOVED: Duration = Duration::from_secs(120);
 
 /// The guest, seen from both sides.
 struct Ballooned<'a> {
