@@ -415,20 +415,12 @@ impl Hand<'_> {
             5 => {
                 // Mapped as it should not be.
                 let (at, offset) = (self.place(), self.chance.number() << 12);
-                self.map(
-                    fd,
-                    at,
-                    1 + self.chance.clone().below(4),
-                    offset,
-                    libc::MAP_PRIVATE,
-                )?;
+                let pages = 1 + self.chance.below(4);
+                self.map(fd, at, pages, offset, libc::MAP_PRIVATE)?;
             }
             _ => {
-                self.ioctl(
-                    fd,
-                    self.chance.clone().next() as u32,
-                    self.chance.clone().next() as usize,
-                )?;
+                let (request, argument) = (self.chance.next() as u32, self.chance.next() as usize);
+                self.ioctl(fd, request, argument)?;
             }
         }
         Ok(())
