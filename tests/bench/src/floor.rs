@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use xen_guest::drivers;
 use xen_guest::sys;
 
 use crate::measure::Report;
@@ -16,17 +17,13 @@ pub const BALLOON: &str = "/sys/kernel/debug/xen_floor_balloon";
 
 /// Loads the module.
 fn load(partner: &Partner) -> sys::Result<()> {
-    let file = format!(
-        "/lib/modules/{}/updates/xen-floor.ko",
-        sys::kernel_release()
-    );
     let first = partner.references.first().copied().unwrap_or(0);
     let frame = partner.frames.first().copied().unwrap_or(0);
     let parameters = format!(
         "domid={} reference={first} frame={frame}",
         partner.domain.id()
     );
-    sys::load_module(&file, &parameters)
+    sys::load_module(&drivers::in_updates("xen-floor"), &parameters)
 }
 
 /// Loads the module, which measures when its file is read.

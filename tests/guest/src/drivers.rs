@@ -65,7 +65,7 @@ const REFERENCE: &str = "/lib/reference";
 impl Module {
     /// Its name as the kernel writes it.
     pub fn kernel_name(&self) -> String {
-        self.name.replace('-', "_")
+        kernel_name(self.name)
     }
 
     /// Whether it is loaded.
@@ -87,11 +87,7 @@ impl Module {
     /// The file it is loaded from.
     pub fn file(&self, drivers: Drivers) -> String {
         match drivers {
-            Drivers::Rust => format!(
-                "/lib/modules/{}/updates/{}.ko",
-                sys::kernel_release(),
-                self.name
-            ),
+            Drivers::Rust => in_updates(self.name),
             Drivers::C => format!("{REFERENCE}/{}.ko", self.name),
         }
     }
@@ -112,6 +108,16 @@ impl Module {
             (true, true) => Ok(()),
         }
     }
+}
+
+/// A module's name as the kernel writes it.
+pub fn kernel_name(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// The file of a module that is not the kernel's own.
+pub fn in_updates(name: &str) -> String {
+    format!("/lib/modules/{}/updates/{name}.ko", sys::kernel_release())
 }
 
 /// Runs modprobe.

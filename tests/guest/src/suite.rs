@@ -5,6 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::drivers;
 use crate::ktap::{equal, skip, Suite, TestResult};
 use crate::sys::{self, Child, Exit};
 use crate::xen::{BareDomain, Kind};
@@ -60,7 +61,7 @@ struct Aid {
 impl Aid {
     /// Skips the test where the image does not have it.
     fn load(name: &'static str) -> TestResult<Self> {
-        let file = format!("/lib/modules/{}/updates/{name}.ko", sys::kernel_release());
+        let file = drivers::in_updates(name);
         if !fs::exists(&file)? {
             return skip(format_args!("the image has no module {name}"));
         }
@@ -68,19 +69,18 @@ impl Aid {
         Ok(Self { name })
     }
 
-    fn kernel_name(&self) -> String {
-        self.name.replace('-', "_")
-    }
-
     /// The path of a parameter.
     fn parameter(&self, name: &str) -> String {
-        format!("/sys/module/{}/parameters/{name}", self.kernel_name())
+        format!(
+            "/sys/module/{}/parameters/{name}",
+            drivers::kernel_name(self.name)
+        )
     }
 }
 
 impl Drop for Aid {
     fn drop(&mut self) {
-        let _ = sys::unload_module(&self.kernel_name());
+        let _ = sys::unload_module(&drivers::kernel_name(self.name));
     }
 }
 

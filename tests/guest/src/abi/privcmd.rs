@@ -166,6 +166,16 @@ pub const PCIDEV_GET_GSI: u32 = ioc(b'P', 10, size_of::<PcidevGetGsi>());
 /// Undo an [`IRQFD`] or [`IOEVENTFD`].
 pub const DEASSIGN: u32 = 1;
 
+impl Ioeventfd {
+    /// The argument that undoes this one.
+    pub fn undone(self) -> Self {
+        Self {
+            flags: DEASSIGN,
+            ..self
+        }
+    }
+}
+
 /// In a frame after [`MMAPBATCH`]: it could not be mapped.
 pub const MFN_ERROR: u64 = 0xf000_0000;
 /// In a frame after [`MMAPBATCH`]: it is paged out.

@@ -135,10 +135,7 @@ fn kunit() -> Counts {
     let before = kunit_suites();
     let loaded = drivers::modprobe(&[KUNIT_MODULE]);
     let suites: Vec<String> = kunit_suites().difference(&before).cloned().collect();
-    let found = fs::exists(format!(
-        "/lib/modules/{}/updates/{KUNIT_MODULE}.ko",
-        sys::kernel_release()
-    ));
+    let found = fs::exists(drivers::in_updates(KUNIT_MODULE));
     match loaded {
         Err(error) if found.unwrap_or(false) => {
             nested.line("1..1");

@@ -9,7 +9,7 @@ use super::privcmd::device_model::{IoreqServer, Operation};
 use super::privcmd::eventfd::Device;
 use super::{each_kind, SOON};
 use crate::abi::gntdev::{NOTIFY_CLEAR_BYTE, NOTIFY_SEND_EVENT};
-use crate::abi::privcmd::{self as abi, Ioeventfd, MmapEntry};
+use crate::abi::privcmd::{self as abi, MmapEntry};
 use crate::abi::DOMID_SELF;
 use crate::device::privcmd::Resource;
 use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
@@ -412,10 +412,7 @@ fn privcmd_ioeventfd() -> TestResult {
     let device = Device::new()?;
     let ports = [device.port];
     let argument = device.argument(&ports);
-    let take_back = Ioeventfd {
-        flags: abi::DEASSIGN,
-        ..argument
-    };
+    let take_back = argument.undone();
     each("ioeventfd", 4, held, |fault| {
         let result = fault.strike(|| device.file.ioeventfd(&argument))?;
         if result.is_ok() {

@@ -253,10 +253,7 @@ pub fn ioeventfd_assign() -> TestResult {
     let device = Device::new()?;
     let ports = [device.port];
     let argument = device.argument(&ports);
-    let take_back = Ioeventfd {
-        flags: abi::DEASSIGN,
-        ..argument
-    };
+    let take_back = argument.undone();
     for _ in 0..10 {
         device.file.ioeventfd(&argument)?;
         device.file.ioeventfd(&argument).fails_with(libc::EBUSY)?;
@@ -302,11 +299,7 @@ pub fn ioeventfd_refused() -> TestResult {
     bad(Ioeventfd { ports: 8, ..good }).fails_with(libc::EFAULT)?;
     // What was refused left nothing.
     bad(good)?;
-    bad(Ioeventfd {
-        flags: abi::DEASSIGN,
-        ..good
-    })
-    .map_err(crate::ktap::Failure::from)
+    bad(good.undone()).map_err(crate::ktap::Failure::from)
 }
 
 pub fn ioeventfd_foreign_page() -> TestResult {
@@ -385,10 +378,7 @@ pub fn ioeventfd_ends_with_file() -> TestResult {
     drop(other);
     // What the closed file had is free again.
     device.file.ioeventfd(&argument)?;
-    device.file.ioeventfd(&Ioeventfd {
-        flags: abi::DEASSIGN,
-        ..argument
-    })?;
+    device.file.ioeventfd(&argument.undone())?;
     // Pinned: its page may be unmapped before it is taken back, or never is.
     device.file.ioeventfd(&argument)?;
     let Device {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::device_model::Operation;
 use super::eventfd::{signal, Device};
 use super::file::counted;
-use crate::abi::privcmd::{Ioeventfd, DEASSIGN};
+use crate::abi::privcmd::Ioeventfd;
 use crate::boot;
 use crate::device::Evtchn;
 use crate::ktap::{check, equal, TestResult};
@@ -59,10 +59,7 @@ impl Notified {
     }
 
     fn take_back(&self) -> Ioeventfd {
-        Ioeventfd {
-            flags: DEASSIGN,
-            ..self.argument()
-        }
+        self.argument().undone()
     }
 
     fn interrupt_by(&self, eventfd: &OwnedFd) -> TestResult {
