@@ -224,6 +224,8 @@ fn program(project: &Project<'_>) -> Result<PathBuf> {
 fn add_program(project: &Project<'_>, image: &Path, program: &Path) -> Result<PathBuf> {
     let mut more = Archive::default();
     more.copy(BENCH_INIT.trim_start_matches('/'), program)?;
+    // A machine with one processor has none to choose.
+    more.text(image::XL_CONFIGURATION, &image::xl_configuration(None));
     let path = project.places.build().join("bench/dom0.cpio");
     fs::copy(image, &path).with_context(|| format!("copying {}", image.display()))?;
     let mut file = File::options().append(true).open(&path)?;

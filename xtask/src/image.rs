@@ -15,6 +15,7 @@ use crate::kernel::{self, Kernel, REFERENCE};
 use crate::modules;
 use crate::place::{self, temporary};
 use crate::project::Project;
+use crate::qemu::DOMAINS_PROCESSORS;
 use crate::root::XEN;
 use crate::tool::{self, Tools};
 
@@ -53,8 +54,19 @@ const LINKS: &[(&str, &str)] = &[
 const TEXTS: &[(&str, &str)] = &[
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
     ("etc/group", "root:x:0:\n"),
-    ("etc/xen/xl.conf", "autoballoon=\"off\"\n"),
 ];
+
+/// What xl is told in dom0, and for all guests: dom0's memory is left alone, and guests keep to the
+/// processors that are theirs.
+pub const XL_CONFIGURATION: &str = "etc/xen/xl.conf";
+
+pub fn xl_configuration(processors: Option<&str>) -> String {
+    let mut text = String::from("autoballoon=\"off\"\n");
+    if let Some(processors) = processors {
+        text.push_str(&format!("vm.cpumask=\"{processors}\"\n"));
+    }
+    text
+}
 
 /// Debian's service, and what it uses that is not among Xen's programs.
 const SERVICE: &[&str] = &[
@@ -95,6 +107,10 @@ pub fn dom0(
     );
     let mut image = base(&project.tools, guest)?;
     xen(&project.tools, &mut image)?;
+    image.text(
+        XL_CONFIGURATION,
+        &xl_configuration(Some(DOMAINS_PROCESSORS)),
+    );
     let stripped = strip(project, kernel, modules)?;
     kernel_modules(project, kernel, &stripped, &mut image)?;
 

@@ -43,6 +43,23 @@ const OTHER_MEMORY: u32 = 1024;
 const BENCH_MACHINE_MEMORY: u32 = 3072;
 const BENCH_DOM0_MEMORY: u32 = 2048;
 
+/// The processors that domains run on, the dom0's own among them, where there is more than one.
+///
+/// The first is left to Xen. In QEMU's emulation, each processor that loads a floating point state
+/// (FXRSTOR, XRSTOR) clears a flag of the *first* processor, with a plain read and write
+/// (`cpu_clear_ignne` in target/i386/tcg/system/fpu_helper.c). If the first is just entering or
+/// leaving a virtual machine, its own change to the same word is lost: Xen then runs with nested
+/// paging or the guest without, which ends in a triple fault of a PVH domain, about once in two
+/// minutes. A first processor that enters no virtual machine has nothing to lose.
+pub const DOMAINS_PROCESSORS: &str = "1-2";
+/// Megabytes of the first processor's node. Domains' memory is elsewhere.
+const FIRST_NODE_MEMORY: u32 = 256;
+
+/// Megabytes of translated code. When it is full, the processors are stopped for it to be emptied,
+/// and one that has just been given an interrupt by Xen takes it twice (`helper_vmrun` leaves
+/// `exception_index` behind): there is room for several times what a boot translates.
+const TRANSLATED: u32 = 1024;
+
 /// The first process of a dom0 that measures.
 pub const BENCH_INIT: &str = "/bench";
 
@@ -78,6 +95,7 @@ pub struct Boot<'a> {
     pub filter: Option<&'a str>,
     /// Tests may take minutes each.
     pub long: bool,
+    /// Which programs made by chance are run, if that is chosen.
     pub programs: Option<Programs>,
 }
 
@@ -197,7 +215,7 @@ impl Boot<'_> {
                 (dom0_memory + OTHER_MEMORY, dom0_memory, 2)
             }
         };
-        qemu.args(["-machine", "q35", "-smp", &vcpus.to_string()]);
+        qemu.args(["-machine", "q35"]);
         // The processor has what Xen needs for HVM and PVH guests, and a source of randomness,
         // without which xl waits for seconds.
         if self.mode == Mode::Bench {
@@ -209,8 +227,21 @@ impl Boot<'_> {
                 "shift=1,sleep=off",
             ]);
             qemu.args(["-cpu", "qemu64,+svm,+npt,+rdrand,+fsgsbase"]);
+            qemu.args(["-smp", &vcpus.to_string()]);
         } else {
-            qemu.args(["-accel", "tcg,thread=multi"]);
+            qemu.args(["-accel", &format!("tcg,thread=multi,tb-size={TRANSLATED}")]);
+            qemu.args(["-smp", &(vcpus + 1).to_string()]);
+            // Two nodes, for Xen to tell the processors apart.
+            for (node, processors, size) in [
+                (0, "0", FIRST_NODE_MEMORY),
+                (1, DOMAINS_PROCESSORS, memory - FIRST_NODE_MEMORY),
+            ] {
+                qemu.arg("-object")
+                    .arg(format!("memory-backend-ram,id=memory{node},size={size}M"));
+                qemu.arg("-numa").arg(format!(
+                    "node,nodeid={node},cpus={processors},memdev=memory{node}"
+                ));
+            }
             qemu.args(["-cpu", "qemu64,+svm,+npt,+rdrand,+fsgsbase,+smap,+smep"]);
         }
         qemu.args(["-m", &memory.to_string()]);
@@ -228,6 +259,9 @@ impl Boot<'_> {
             "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning \
              dom0_mem={dom0_memory}M,max:{dom0_memory}M dom0_max_vcpus={vcpus}"
         );
+        if self.mode != Mode::Bench {
+            xen_line.push_str(" dom0_nodes=1");
+        }
         if self.dom0 == Dom0::Pvh {
             xen_line.push_str(" dom0=pvh iommu=1");
             qemu.args(["-device", "amd-iommu"]);
