@@ -284,6 +284,10 @@ impl Boot<'_> {
             dom0_line.push_str(
                 " nokaslr norandmaps kunit.enable=0 xen.event_eoi_delay=0 xen_scrub_pages=1",
             );
+        } else {
+            // With three processors Linux would count time by the TSC, which takes long to read here:
+            // it complains of that every five seconds, in the midst of other lines.
+            dom0_line.push_str(" tsc=unstable");
         }
         if self.long {
             dom0_line.push_str(" xen_rust.long=1");

@@ -2,6 +2,8 @@
 
 //! Event channels and grants with a guest that runs at the other side.
 
+use std::time::Instant;
+
 use super::{balloon, privcmd, NEVER, SOON};
 use crate::abi::gntdev::{
     self as abi, CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_OKAY, NOTIFY_SEND_EVENT,
@@ -11,7 +13,7 @@ use crate::boot;
 use crate::device::{Evtchn, Gntdev};
 use crate::domu::{self, Agent, Guest};
 use crate::interrupts::Interrupts;
-use crate::ktap::{check, equal, fail, skip, OrFail, Suite, Test, TestResult};
+use crate::ktap::{check, equal, fail, line, skip, OrFail, Suite, Test, TestResult};
 use crate::sys::{self, Mapping, PAGE};
 use crate::vchan;
 use crate::xen::event::Status;
@@ -277,7 +279,13 @@ fn proxied(agent: &mut Agent, id: u16) -> TestResult {
     // So many there, and as many back.
     let bytes = if boot::long() { 1 << 29 } else { 1 << 18 };
     tell(agent, "proxy")?;
+    let begun = Instant::now();
     let sent = vchan::send_and_receive(id, bytes).or_fail()?;
+    line(format_args!(
+        "# vchan: {} bytes there and back in {} ms",
+        sent.bytes,
+        begun.elapsed().as_millis()
+    ));
     // Whoever was at this end was killed: the guest learns of it by what is done when the rings are unmapped.
     let received = agent.call("proxied").or_fail()?;
     equal(
