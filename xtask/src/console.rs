@@ -97,29 +97,26 @@ impl Console {
     /// Takes a line; tells a test's result if it is one.
     pub fn take(&mut self, line: &str) -> Option<(Outcome, String)> {
         let line = line.trim_end_matches(['\r', '\n']);
-        let whole;
         let line = match line.find(XEN) {
             Some(at) => {
                 self.cut.push_str(&line[..at]);
-                &line[at..]
+                line[at..].to_owned()
             }
-            None => {
-                whole = mem::take(&mut self.cut) + line;
-                &whole
-            }
+            None => mem::take(&mut self.cut) + line,
         };
         if line.contains(EXCUSE) {
             self.excused = true;
         } else if self.excused && line.contains(CALL_TRACE) {
             self.excused = false;
-        } else if is_alarm(line) {
+        } else if is_alarm(&line) {
             self.alarms.push(self.lines.len());
         }
         if let Some(at) = line.find(VERDICT) {
             self.verdicts.push(verdict(&line[at + VERDICT.len()..]));
         }
-        self.lines.push(line.to_owned());
-        self.ktap.take(line)
+        let result = self.ktap.take(&line);
+        self.lines.push(line);
+        result
     }
 
     /// Judges what was read. `stopped` says why the reading ended, if not by the guest's own end.

@@ -56,10 +56,11 @@ const TEXTS: &[(&str, &str)] = &[
     ("etc/group", "root:x:0:\n"),
 ];
 
-/// What xl is told in dom0, and for all guests: dom0's memory is left alone, and guests keep to the
-/// processors that are theirs.
+/// Where xl looks for what holds for all that it does.
 pub const XL_CONFIGURATION: &str = "etc/xen/xl.conf";
 
+/// What it finds there: dom0's memory is left alone, and guests keep to these processors, if there
+/// is a choice.
 pub fn xl_configuration(processors: Option<&str>) -> String {
     let mut text = String::from("autoballoon=\"off\"\n");
     if let Some(processors) = processors {

@@ -52,6 +52,7 @@ const BENCH_DOM0_MEMORY: u32 = 2048;
 /// paging or the guest without, which ends in a triple fault of a PVH domain, about once in two
 /// minutes. A first processor that enters no virtual machine has nothing to lose.
 pub const DOMAINS_PROCESSORS: &str = "1-2";
+
 /// Megabytes of the first processor's node. Domains' memory is elsewhere.
 const FIRST_NODE_MEMORY: u32 = 256;
 
