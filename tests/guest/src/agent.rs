@@ -27,8 +27,8 @@
 //! | `online` | brings memory online that was added | how many blocks |
 //! | `privcmd DOMAIN...` | opens privcmd | what that lets it do, see [`crate::inside::rights`] |
 //! | `increment DOMAIN FRAME` | adds one to a byte of another domain | what it was |
-//! | `proxy` | listens by libxenvchan at `data/vchan`, and sends back what comes, see [`crate::vchan`] | |
-//! | `proxied` | waits until nobody listens any more | how many bytes came, and their sum |
+//! | `proxy STREAMS` | listens by libxenvchan, and sends back what comes, see [`crate::vchan`] | |
+//! | `proxied` | waits until nobody listens any more | for each how many bytes came, and their sum |
 
 mod held;
 
@@ -43,7 +43,7 @@ use crate::device::gntalloc::Granted;
 use crate::device::{Evtchn, Gntalloc};
 use crate::inside;
 use crate::sys;
-use crate::vchan::{Echo, Sum};
+use crate::vchan::{self, Echo};
 use crate::xenstore::Xenstore;
 use held::Held;
 
@@ -100,7 +100,7 @@ fn serve() -> sys::Result<()> {
         granter: Gntalloc::open()?,
         grants: BTreeMap::new(),
         held: None,
-        echo: None,
+        echoes: Vec::new(),
     };
     store.watch("data/request")?;
     let mut last = String::new();
@@ -131,7 +131,7 @@ struct Hands {
     granter: Gntalloc,
     grants: BTreeMap<usize, Granted>,
     held: Option<Held>,
-    echo: Option<Echo>,
+    echoes: Vec<Echo>,
 }
 
 fn word<T: FromStr>(words: &mut SplitWhitespace<'_>) -> Result<T, String> {
@@ -248,13 +248,15 @@ impl Hands {
                 .map(|byte| byte.to_string())
                 .map_err(text),
             "proxy" => {
-                self.echo = Some(Echo::start().map_err(|e| e.to_string())?);
+                self.echoes = (0..word(&mut words)?)
+                    .map(Echo::start)
+                    .collect::<std::io::Result<_>>()
+                    .map_err(|e| e.to_string())?;
                 Ok(String::new())
             }
             "proxied" => {
-                let echo = self.echo.take().ok_or("there is no proxy")?;
-                let Sum { bytes, sum } = echo.end()?;
-                Ok(format!("{bytes} {sum}"))
+                let sums: Result<Vec<_>, _> = self.echoes.drain(..).map(Echo::end).collect();
+                Ok(vchan::text(&sums?))
             }
             _ => Err("no such request".into()),
         }

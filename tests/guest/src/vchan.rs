@@ -11,13 +11,17 @@ use std::thread::JoinHandle;
 
 use crate::daemons::tool;
 use crate::domu;
+use crate::ktap::line;
 
 /// Where a guest has the program.
 pub const FOLDER: &str = "vchan";
 const PROGRAM: &str = "vchan-socket-proxy";
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
-/// The key at which both ends meet, below the guest's directory.
-const KEY: &str = "data/vchan";
+
+/// Where the ends of a stream meet, below the guest's directory.
+fn key(stream: usize) -> String {
+    format!("data/vchan-{stream}")
+}
 
 /// How many bytes went by, and what they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +39,14 @@ impl Sum {
             sum.wrapping_mul(31).wrapping_add(byte.into())
         });
     }
+}
+
+/// The sums of several streams, as the agent tells them.
+pub fn text(sums: &[Sum]) -> String {
+    sums.iter()
+        .map(|sum| format!("{} {}", sum.bytes, sum.sum))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The program with all it loads, as files for a guest.
@@ -70,12 +82,12 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Starts to listen for domain 0.
-    pub fn start() -> io::Result<Self> {
+    /// Starts to listen for domain 0, for the stream with this number.
+    pub fn start(stream: usize) -> io::Result<Self> {
         let mut proxy = Command::new(format!("/{FOLDER}/loader"))
             .args(["--library-path", &format!("/{FOLDER}")])
             .arg(format!("/{FOLDER}/{PROGRAM}"))
-            .args(["-m", "server", "0", KEY, "-"])
+            .args(["-m", "server", "0", &key(stream), "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -111,8 +123,8 @@ impl Echo {
 struct Stream(u64);
 
 impl Stream {
-    fn new() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
+    fn new(number: usize) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15 ^ number as u64)
     }
 
     fn fill(&mut self, buffer: &mut [u8]) {
@@ -127,20 +139,42 @@ impl Stream {
 
 /// How much is sent and compared in one go.
 const CHUNK: usize = 1 << 14;
+/// How much of the first stream comes back before it is told: whoever says nothing for minutes is taken to hang.
+const TOLD: usize = 1 << 22;
 
-/// Sends bytes to a guest that sends them back, and compares. The program at this end is killed when all have come.
-pub fn send_and_receive(guest: u16, bytes: usize) -> Result<Sum, String> {
+/// Sends bytes to a guest that sends them back, in several streams at once, and compares. Gives what was sent in each.
+///
+/// A ring is one page or less, so that one stream is forever waiting for the other end to be woken; many keep both at
+/// work.
+pub fn send_and_receive(guest: u16, streams: usize, bytes: usize) -> Result<Vec<Sum>, String> {
+    std::thread::scope(|scope| {
+        let streams: Vec<_> = (0..streams)
+            .map(|stream| scope.spawn(move || send_and_receive_one(guest, stream, bytes)))
+            .collect();
+        streams
+            .into_iter()
+            .map(|stream| {
+                stream
+                    .join()
+                    .unwrap_or_else(|_| Err("a stream panicked".into()))
+            })
+            .collect()
+    })
+}
+
+/// The program at this end is killed when all have come.
+fn send_and_receive_one(guest: u16, stream: usize, bytes: usize) -> Result<Sum, String> {
     let text = |e: io::Error| e.to_string();
     let mut proxy = Command::new(tool(PROGRAM))
         .args(["-m", "client", &guest.to_string()])
-        .arg(format!("/local/domain/{guest}/{KEY}"))
+        .arg(format!("/local/domain/{guest}/{}", key(stream)))
         .arg("-")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(text)?;
     let result = match (proxy.stdin.take(), proxy.stdout.take()) {
-        (Some(to), Some(from)) => exchange(to, from, bytes.next_multiple_of(CHUNK)),
+        (Some(to), Some(from)) => exchange(stream, to, from, bytes.next_multiple_of(CHUNK)),
         _ => Err("no pipes".into()),
     };
     let killed = proxy.kill().and_then(|()| proxy.wait());
@@ -148,10 +182,15 @@ pub fn send_and_receive(guest: u16, bytes: usize) -> Result<Sum, String> {
     result
 }
 
-fn exchange(mut to: impl Write + Send, mut from: impl Read, bytes: usize) -> Result<Sum, String> {
+fn exchange(
+    number: usize,
+    mut to: impl Write + Send,
+    mut from: impl Read,
+    bytes: usize,
+) -> Result<Sum, String> {
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || -> io::Result<_> {
-            let (mut stream, mut sum) = (Stream::new(), Sum::default());
+            let (mut stream, mut sum) = (Stream::new(number), Sum::default());
             let mut chunk = vec![0; CHUNK];
             for _ in 0..bytes / CHUNK {
                 stream.fill(&mut chunk);
@@ -161,14 +200,21 @@ fn exchange(mut to: impl Write + Send, mut from: impl Read, bytes: usize) -> Res
             // Kept until all has come back: its end would end the proxy.
             Ok((sum, to))
         });
-        let mut stream = Stream::new();
+        let mut stream = Stream::new(number);
         let (mut expected, mut chunk) = (vec![0; CHUNK], vec![0; CHUNK]);
-        for number in 0..bytes / CHUNK {
+        for done in 0..bytes / CHUNK {
             stream.fill(&mut expected);
             from.read_exact(&mut chunk)
-                .map_err(|e| format!("after {} bytes: {e}", number * CHUNK))?;
+                .map_err(|e| format!("stream {number}, after {} bytes: {e}", done * CHUNK))?;
             if chunk != expected {
-                return Err(format!("other bytes came back after {}", number * CHUNK));
+                return Err(format!(
+                    "stream {number}: other bytes came back after {}",
+                    done * CHUNK
+                ));
+            }
+            let done = (done + 1) * CHUNK;
+            if number == 0 && done % TOLD == 0 {
+                line(format_args!("# vchan: {done} of {bytes} bytes of a stream"));
             }
         }
         match writer.join() {
