@@ -3,6 +3,8 @@
  * C for what has no Rust form: inline functions and macros of the kernel, one
  * wrapper each, grouped by the part of the library that calls them.
  */
+#include <linux/module.h>
+
 #include "helpers/helpers.h"
 #include "helpers/faults.h"
 
@@ -27,3 +29,6 @@
 #include "helpers/transfer.c"
 #include "helpers/wait.c"
 #include "helpers/work.c"
+
+/* Every module links this: it is what tells ours from the kernel's own of the same name. */
+MODULE_INFO(version, XEN_RUST_VERSION);

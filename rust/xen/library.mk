@@ -74,8 +74,12 @@ $(obj)/$(xen_lib)/xen.o: private modfile := xen
 $(obj)/$(xen_lib)/xen.o: export XEN_BINDINGS_FILE := $(abspath $(obj)/$(xen_lib)/bindings_generated.rs)
 $(obj)/$(xen_lib)/xen.o: $(obj)/$(xen_lib)/bindings_generated.rs
 
-# Only the tests of a kernel that injects faults ask for this.
-CFLAGS_$(xen_lib)/helpers.o := $(if $(XEN_RUST_FAULTS),-DXEN_RUST_FAULTS)
+# The version of all the modules is the one that DKMS knows them by.
+xen_rust_version := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"$$/\1/p' $(src)/dkms.conf)
+
+# Only the tests of a kernel that injects faults ask for those.
+CFLAGS_$(xen_lib)/helpers.o := -DXEN_RUST_VERSION='"$(xen_rust_version)"' \
+	$(if $(XEN_RUST_FAULTS),-DXEN_RUST_FAULTS)
 
 $(obj)/$(xen_lib)/helpers.o: private part-of-module := y
 $(obj)/$(xen_lib)/helpers.o: private modname := xen
