@@ -16,9 +16,12 @@ use crate::modules::{self, How};
 use crate::project::Project;
 use crate::tool;
 
+/// The command that tells which driver serves each device.
+pub const STATUS: &str = "tools/xen-rust-status";
+
 /// Folders with Rust code, and those of them that are crates of cargo's.
-const CODE: &[&str] = &["drivers", "rust", "tests", "xtask/src"];
-const CRATES: &[&str] = &["xtask", guest::FOLDER, bench::FOLDER, "tests/host"];
+const CODE: &[&str] = &["drivers", "rust", "tests", "tools", "xtask/src"];
+const CRATES: &[&str] = &["xtask", guest::FOLDER, bench::FOLDER, "tests/host", STATUS];
 
 /// Lints everything; a warning is a failure.
 pub fn clippy(project: &Project<'_>, lane: Lane) -> Result<()> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::check;
 use crate::error;
 use crate::forgotten;
 use crate::guest;
@@ -50,6 +51,12 @@ const HOST_TESTS: &[HostTests] = &[
         folder: "tests/host",
         rustflags: Some("--cfg loom"),
         release: true,
+    },
+    HostTests {
+        name: "status",
+        folder: check::STATUS,
+        rustflags: None,
+        release: false,
     },
 ];
 
