@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use crate::audit;
 use crate::bench::{self, Bench};
 use crate::check;
+use crate::deb;
 use crate::demo::Demo;
 use crate::kernel::Kernel;
 use crate::krate;
@@ -35,6 +36,8 @@ pub enum Command {
     },
     /// Count what has to be trusted, and check the rules about it.
     Audit,
+    /// Build the Debian package.
+    Package,
     /// Write the documentation of our crates.
     Document(Lane),
     /// Write rust-project.json for editors.
@@ -126,6 +129,7 @@ fn app() -> clap::Command {
                 "audit",
                 "Count what has to be trusted, check the rules about it",
             ),
+            command("deb", "Build the Debian package"),
             command("fmt", "Format everything"),
             command("fmt-check", "Say what is not formatted"),
             command("doc", "Write the documentation of our crates").arg(lane(Lane::Kunit)),
@@ -168,6 +172,7 @@ fn command_of(matches: &ArgMatches) -> Command {
         Some(("bench-check", matches)) => Command::Bench(bench(matches, bench::Then::Check)),
         Some(("clippy", matches)) => Command::Clippy(lane(matches)),
         Some(("audit", _)) => Command::Audit,
+        Some(("deb", _)) => Command::Package,
         Some(("fmt", _)) => Command::Format { check: false },
         Some(("fmt-check", _)) => Command::Format { check: true },
         Some(("doc", matches)) => Command::Document(lane(matches)),
@@ -225,7 +230,7 @@ impl Command {
             Command::Demo(demo) => std::slice::from_ref(&demo.lane),
             Command::Test(selection) => std::slice::from_ref(&selection.lane),
             Command::Bench(bench) => std::slice::from_ref(&bench.lane),
-            Command::Format { .. } | Command::Audit => &[],
+            Command::Format { .. } | Command::Audit | Command::Package => &[],
         }
     }
 
@@ -270,6 +275,7 @@ impl Command {
             Command::Bench(bench) => return bench.run(&mut project),
             Command::Clippy(lane) => check::clippy(&project, *lane)?,
             Command::Format { check } => check::format(&project, *check)?,
+            Command::Package => println!("{}", deb::build(&project)?.display()),
             Command::Document(lane) => println!("{}", krate::document(&project, *lane)?.display()),
             Command::Describe(lane) => println!("{}", krate::describe(&project, *lane)?.display()),
         }

@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod console;
 mod cpio;
+mod deb;
 mod demo;
 mod disk;
 mod elf;
