@@ -24,7 +24,7 @@ const ANY: u32 = u32::MAX;
 ///
 /// # Invariants
 ///
-/// `domain` is [`ANY`] or a value of [`DomId`]; it changes once at most, from the first to the
+/// `domain` is `ANY` or a value of [`DomId`]; it changes once at most, from the first to the
 /// second.
 pub struct Restriction {
     domain: AtomicU32,

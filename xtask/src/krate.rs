@@ -64,6 +64,10 @@ pub fn document(project: &Project<'_>, lane: Lane) -> Result<PathBuf> {
         let saved =
             fs::read_to_string(&saved).with_context(|| format!("reading {}", saved.display()))?;
         let command = match rustdoc(&saved, &fresh) {
+            // Nothing of a driver is public: its documentation is for those who work on it.
+            Some(command) if root != LIBRARY => {
+                command + " --document-private-items -Arustdoc::private_intra_doc_links"
+            }
             Some(command) => command,
             None => bail!("Kbuild did not keep how it compiled {root}"),
         };
@@ -90,7 +94,8 @@ fn rustdoc(saved: &str, out: &Path) -> Option<String> {
     let mut all = compile.split_whitespace();
     while let Some(word) = all.next() {
         match word {
-            "rustc" | "clippy-driver" => words.push("rustdoc".to_owned()),
+            // A link to nowhere is a warning, and no document is made with one.
+            "rustc" | "clippy-driver" => words.push("rustdoc -Dwarnings".to_owned()),
             "--out-dir" => {
                 all.next();
                 words.push(format!("--out-dir {}", out.display()));
@@ -100,7 +105,8 @@ fn rustdoc(saved: &str, out: &Path) -> Option<String> {
         }
     }
     words
-        .contains(&"rustdoc".to_owned())
+        .iter()
+        .any(|word| word.starts_with("rustdoc"))
         .then(|| words.join(" "))
 }
 
@@ -206,7 +212,7 @@ mod tests {
         let saved = "savedcmd_x.o := A=1 rustc --edition=2021 --emit=obj=x.o --out-dir rust/ x.rs   ; objtool x.o\n\nmore";
         assert_eq!(
             rustdoc(saved, Path::new("/doc")).as_deref(),
-            Some("A=1 rustdoc --edition=2021 --out-dir /doc x.rs")
+            Some("A=1 rustdoc -Dwarnings --edition=2021 --out-dir /doc x.rs")
         );
         assert_eq!(rustdoc("nothing", Path::new("/doc")), None);
     }
