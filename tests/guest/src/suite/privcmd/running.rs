@@ -2,6 +2,7 @@
 
 //! IRQFD and IOEVENTFD with a guest that runs: it notifies, and is interrupted.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::file::counted;
 use crate::abi::privcmd::Ioeventfd;
 use crate::boot;
 use crate::device::Evtchn;
-use crate::ktap::{check, equal, TestResult};
+use crate::ktap::{check, equal, line, TestResult};
 use crate::suite::SOON;
 use crate::sys;
 use crate::xen::vcpu::{Driver, LAST_QUEUE, NOTIFY, QUEUE, REGISTERS, VECTOR};
@@ -36,6 +37,10 @@ fn rounds() -> u32 {
 struct Notified {
     device: Device,
     ports: [u32; 1],
+    /// The driver's count of injections at first, if it counts.
+    injected: Option<u64>,
+    /// Interrupts that came twice.
+    twice: Cell<u32>,
 }
 
 impl Notified {
@@ -43,7 +48,12 @@ impl Notified {
         let device = Device::new()?;
         device.serve(REGISTERS)?;
         let ports = [device.port];
-        let this = Self { device, ports };
+        let this = Self {
+            device,
+            ports,
+            injected: counted("injection").ok(),
+            twice: Cell::new(0),
+        };
         this.device.file.ioeventfd(&this.argument())?;
         // The event that binding leaves behind.
         this.device.events.drain()?;
@@ -72,6 +82,35 @@ impl Notified {
 
     fn start(&self, rounds: u32) -> TestResult<Driver> {
         Ok(Driver::start(&self.device.domain, rounds)?)
+    }
+
+    /// So many interrupts have been injected, and the guest has counted them.
+    ///
+    /// QEMU's emulated processor delivers an interrupt twice if it is made to stop in the instant in which it enters the
+    /// guest, which is seldom, and likelier the more work the host has. So it is the driver's count that has to be
+    /// exact.
+    fn interrupted(&self, driver: &Driver, rounds: u32) -> TestResult {
+        let seen = driver.interrupts();
+        if seen == rounds + self.twice.get() {
+            return Ok(());
+        }
+        check(
+            seen > rounds + self.twice.get(),
+            format_args!("the guest has counted {seen} of {rounds} interrupts"),
+        )?;
+        if let Some(before) = self.injected {
+            let injected = || counted("injection").is_ok_and(|n| n - before == rounds.into());
+            check(
+                sys::eventually(SOON, injected),
+                format_args!("not {rounds} were injected, and the guest has counted {seen}"),
+            )?;
+        }
+        self.twice.set(seen - rounds);
+        line(format_args!("# interrupt {rounds} came twice"));
+        check(
+            self.twice.get() <= 1 + rounds / 1000,
+            format_args!("the guest has counted {seen} interrupts where there were {rounds}"),
+        )
     }
 
     /// Waits for a notification, and takes it.
@@ -128,7 +167,7 @@ pub fn round_trips() -> TestResult {
 
     for round in 0..rounds {
         notified.notified()?;
-        equal(driver.interrupts(), round, "interrupts of the guest")?;
+        notified.interrupted(&driver, round)?;
         // The port's events are this file's as well, and stay away until they are unmasked here.
         equal(
             notified.device.events.next(SOON)?,
@@ -155,13 +194,16 @@ pub fn listener_leaves() -> TestResult {
     signal(&interrupt)?;
     for round in 1..rounds {
         notified.notified()?;
-        equal(driver.interrupts(), round, "interrupts of the guest")?;
+        notified.interrupted(&driver, round)?;
         signal(&interrupt)?;
     }
     check(
-        sys::eventually(SOON, || driver.interrupts() == rounds),
+        sys::eventually(SOON, || {
+            driver.interrupts() >= rounds + notified.twice.get()
+        }),
         "the guest misses an interrupt",
     )?;
+    notified.interrupted(&driver, rounds)?;
     notified.end(driver)
 }
 
@@ -187,10 +229,11 @@ pub fn wired_together() -> TestResult {
     std::thread::sleep(Duration::from_millis(100));
     let after = counts()?;
     equal(
-        (after.0 - before.0, after.1 - before.1, driver.interrupts()),
-        (rounds.into(), rounds.into(), rounds),
-        "notifications, injections, and interrupts of the guest",
+        (after.0 - before.0, after.1 - before.1),
+        (rounds.into(), rounds.into()),
+        "notifications and injections",
     )?;
+    notified.interrupted(&driver, rounds)?;
     notified.end(driver)
 }
 
