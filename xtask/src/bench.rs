@@ -39,6 +39,8 @@ const MARK: &str = "XEN-BENCH ";
 /// The figures that have been committed, and the page about them.
 const COMMITTED: &str = "docs/performance.json";
 const PAGE: &str = "docs/performance.md";
+/// What the names of the operations begin with that several processors make at once.
+const SCALING: &str = "scaling";
 /// How much slower an operation may have become.
 const TOLERANCE: f64 = 0.03;
 
@@ -64,9 +66,6 @@ pub struct Bench {
 impl Bench {
     /// Measures; gives the exit status.
     pub fn run(&self, project: &mut Project<'_>) -> Result<u8> {
-        if self.then == Then::Save && self.filter.is_some() {
-            bail!("only all operations can be saved: leave FILTER away");
-        }
         let (kernel, modules) = modules::for_lane(project, self.lane)?;
         let guest = guest::build(project)?;
         let dom0_image = image::dom0(project, &kernel, &modules, &guest)?;
@@ -80,8 +79,10 @@ impl Bench {
         };
         for dom0 in &self.dom0 {
             for drivers in drivers {
-                let figures = self.measure(project, &kernel, &image, *dom0, *drivers)?;
-                all.add(*dom0, *drivers, figures);
+                for mode in self.modes() {
+                    let figures = self.measure(project, &kernel, &image, *dom0, *drivers, mode)?;
+                    all.add(*dom0, *drivers, figures);
+                }
             }
         }
         let repo = &project.places.repo;
@@ -97,7 +98,7 @@ impl Bench {
         place::write(&build.join("figures.svg"), picture::svg(&all))?;
         println!("the figures and a picture of them: {}", build.display());
         if self.then == Then::Save {
-            // The other kind of dom0 keeps its figures, if only one was measured.
+            // What was not measured now keeps its figures.
             if let Ok(text) = fs::read_to_string(repo.join(COMMITTED)) {
                 all.keep(All::parse(&text)?);
             }
@@ -112,6 +113,19 @@ impl Bench {
         Ok(0)
     }
 
+    /// What has to be booted.
+    fn modes(&self) -> Vec<Mode> {
+        let filter = self.filter.as_deref().unwrap_or("*");
+        let mut modes = Vec::new();
+        if !filter.starts_with(SCALING) {
+            modes.push(Mode::Bench);
+        }
+        if (filter.starts_with(SCALING) || filter.starts_with('*')) && self.then != Then::Check {
+            modes.push(Mode::Scaling);
+        }
+        modes
+    }
+
     fn measure(
         &self,
         project: &Project<'_>,
@@ -119,11 +133,16 @@ impl Bench {
         image: &Path,
         dom0: Dom0,
         drivers: Drivers,
+        mode: Mode,
     ) -> Result<Figures> {
-        let name = format!("bench-{}-{}", dom0.name(), drivers.name());
+        let (kind, several) = match mode {
+            Mode::Scaling => ("scaling", ", several processors"),
+            _ => ("bench", ""),
+        };
+        let name = format!("{kind}-{}-{}", dom0.name(), drivers.name());
         let log = project.places.log(self.lane, &name);
         let what = format!(
-            "{} dom0, {} drivers",
+            "{} dom0, {} drivers{several}",
             dom0.name().to_uppercase(),
             match drivers {
                 Drivers::Rust => "our",
@@ -139,7 +158,7 @@ impl Bench {
             vmlinuz: kernel.vmlinuz.clone(),
             dom0,
             drivers,
-            mode: Mode::Bench,
+            mode,
             filter: self.filter.as_deref(),
             long: false,
             programs: None,

@@ -42,6 +42,8 @@ const OTHER_MEMORY: u32 = 1024;
 /// The same for measuring, where another domain's memory is mapped, and 1 GiB goes to Xen and comes back.
 const BENCH_MACHINE_MEMORY: u32 = 3072;
 const BENCH_DOM0_MEMORY: u32 = 2048;
+/// How many processors are used at once, at most.
+const SCALING_PROCESSORS: u32 = 4;
 
 /// The processors that domains run on, the dom0's own among them, where there is more than one.
 ///
@@ -72,6 +74,8 @@ pub enum Mode {
     Shell,
     /// Measure: one vCPU, and a clock that counts instructions.
     Bench,
+    /// Measure what several vCPUs do at once. The clock counts the instructions of all.
+    Scaling,
 }
 
 impl Mode {
@@ -80,8 +84,12 @@ impl Mode {
             Mode::Test => "test",
             Mode::Run => "run",
             Mode::Shell => "shell",
-            Mode::Bench => "bench",
+            Mode::Bench | Mode::Scaling => "bench",
         }
+    }
+
+    fn measures(self) -> bool {
+        matches!(self, Mode::Bench | Mode::Scaling)
     }
 }
 
@@ -136,7 +144,7 @@ impl Boot<'_> {
         let slowness = self.lane.slowness();
         let mut console = Console::default();
         let (silence, limit) = match self.mode {
-            Mode::Bench => (BENCH_SILENCE, BENCH_LIMIT),
+            Mode::Bench | Mode::Scaling => (BENCH_SILENCE, BENCH_LIMIT),
             _ if self.long => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
             _ => (SILENCE * slowness, LIMIT * slowness),
         };
@@ -211,6 +219,7 @@ impl Boot<'_> {
             .command("qemu-system-x86_64", &project.places.repo);
         let (memory, dom0_memory, vcpus) = match self.mode {
             Mode::Bench => (BENCH_MACHINE_MEMORY, BENCH_DOM0_MEMORY, 1),
+            Mode::Scaling => (BENCH_MACHINE_MEMORY, BENCH_DOM0_MEMORY, SCALING_PROCESSORS),
             _ => {
                 let dom0_memory = self.lane.dom0_memory();
                 (dom0_memory + OTHER_MEMORY, dom0_memory, 2)
@@ -219,7 +228,7 @@ impl Boot<'_> {
         qemu.args(["-machine", "q35"]);
         // The processor has what Xen needs for HVM and PVH guests, and a source of randomness,
         // without which xl waits for seconds.
-        if self.mode == Mode::Bench {
+        if self.mode.measures() {
             // Virtual time is two nanoseconds an instruction, and leaps over idleness.
             qemu.args([
                 "-accel",
@@ -260,7 +269,7 @@ impl Boot<'_> {
             "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning \
              dom0_mem={dom0_memory}M,max:{dom0_memory}M dom0_max_vcpus={vcpus}"
         );
-        if self.mode != Mode::Bench {
+        if !self.mode.measures() {
             xen_line.push_str(" dom0_nodes=1");
         }
         if self.dom0 == Dom0::Pvh {
@@ -269,7 +278,7 @@ impl Boot<'_> {
         }
         let mut dom0_line = format!(
             "console=hvc0 rdinit={} panic=-1 xen_rust.mode={} xen_rust.drivers={}{}",
-            if self.mode == Mode::Bench {
+            if self.mode.measures() {
                 BENCH_INIT
             } else {
                 "/init"
@@ -278,7 +287,7 @@ impl Boot<'_> {
             self.drivers.name(),
             self.lane.command_line()
         );
-        if self.mode == Mode::Bench {
+        if self.mode.measures() {
             // Addresses the same at each boot; events at full rate, which are else held back when
             // they come in a loop. The kernel's own balloon clears pages where it has its interface,
             // which this one has not.
@@ -289,6 +298,10 @@ impl Boot<'_> {
             // With three processors Linux would count time by the TSC, which takes long to read here:
             // it complains of that every five seconds, in the midst of other lines.
             dom0_line.push_str(" tsc=unstable");
+        }
+        if self.mode == Mode::Scaling {
+            xen_line.push_str(" dom0_vcpus_pin");
+            dom0_line.push_str(&format!(" xen_rust.processors={SCALING_PROCESSORS}"));
         }
         if self.long {
             dom0_line.push_str(" xen_rust.long=1");

@@ -2,7 +2,7 @@
 
 //! What each operation of `/dev/xen/*` and `/proc/xen` costs, in instructions.
 //!
-//! Run as the first process of a dom0 with one vCPU on an emulator whose clock counts executed instructions, it loads
+//! Run as the first process of a dom0 on an emulator whose clock counts executed instructions, it loads
 //! the drivers, makes each operation many times, prints a line of JSON for each, and powers off. The same program
 //! measures these drivers and the kernel's own in C; the kernel command line says which (see [`xen_guest::boot`]).
 //!
@@ -10,6 +10,7 @@
 //! - [`measure`]: making an operation often enough, and its line of output,
 //! - [`partner`]: the domain that grants, and whose frames are mapped,
 //! - [`operations`]: what is measured, one file for each device,
+//! - [`scaling`]: the same with several processors at once,
 //! - [`floor`]: what cannot be saved: the hypercalls alone,
 //! - [`memory`]: the kernel memory that open files, ports, grants and frames take,
 //! - [`drivers`]: loading the modules.
@@ -21,6 +22,7 @@ mod measure;
 mod memory;
 mod operations;
 mod partner;
+mod scaling;
 
 use std::fs::File;
 use std::io::Write;
@@ -84,6 +86,11 @@ fn run(mut report: Report) -> Result<usize, String> {
     drivers::load(words.drivers(), &mut report)?;
     let mut partner =
         partner::Partner::new().map_err(|error| format!("making a domain: {error}"))?;
+    // A machine with several processors is for this alone.
+    if let Some(processors) = words.get("processors").and_then(|n| n.parse().ok()) {
+        scaling::measure(&mut report, &partner, processors);
+        return Ok(report.lines());
+    }
     floor::measure(&mut report, &mut partner);
     operations::measure(&mut report, &mut partner);
     memory::measure(&mut report, &mut partner);

@@ -4,7 +4,7 @@
 
 mod balloon;
 mod evtchn;
-mod gntdev;
+pub mod gntdev;
 mod privcmd;
 mod xenfs;
 

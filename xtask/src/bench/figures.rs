@@ -24,6 +24,8 @@ pub struct Figures {
     memory: BTreeMap<String, f64>,
     /// Bytes that each module takes when loaded.
     modules: BTreeMap<String, f64>,
+    /// Instructions of all processors for an operation that several make at once.
+    scaling: BTreeMap<String, f64>,
 }
 
 impl Figures {
@@ -51,6 +53,8 @@ impl Figures {
                     self.memory.insert(name, bytes);
                 }
             }
+        } else if let Some(name) = text("scaling") {
+            self.scaling.insert(name, number("instructions")?);
         } else if let Some(name) = text("module") {
             self.modules.insert(name, number("bytes")?);
         }
@@ -97,6 +101,44 @@ impl Figures {
         &self.modules
     }
 
+    /// Instructions of all processors for an operation that several make at once: by operation,
+    /// files and number of processors.
+    pub fn scaling(&self) -> &BTreeMap<String, f64> {
+        &self.scaling
+    }
+
+    /// Takes over what has not been measured again.
+    fn keep(&mut self, former: Self) {
+        fn merge<K: Ord, V>(new: &mut BTreeMap<K, V>, former: BTreeMap<K, V>) {
+            for (key, value) in former {
+                new.entry(key).or_insert(value);
+            }
+        }
+        // Where it stood before. What is new goes behind.
+        let mut order = former.order;
+        order.extend(
+            std::mem::take(&mut self.order)
+                .into_iter()
+                .filter(|name| !former.operations.contains_key(name)),
+        );
+        self.order = order;
+        for name in self.operations.keys() {
+            self.unsupported.remove(name);
+        }
+        let operations = &self.operations;
+        let unsupported = former.unsupported.into_iter();
+        let mut unsupported: BTreeMap<_, _> = unsupported
+            .filter(|(name, _)| !operations.contains_key(name))
+            .collect();
+        unsupported.append(&mut self.unsupported);
+        self.unsupported = unsupported;
+        merge(&mut self.operations, former.operations);
+        merge(&mut self.floors, former.floors);
+        merge(&mut self.memory, former.memory);
+        merge(&mut self.modules, former.modules);
+        merge(&mut self.scaling, former.scaling);
+    }
+
     fn to_value(&self) -> Value {
         let floors: Map<String, Value> = self
             .floors
@@ -114,6 +156,7 @@ impl Figures {
             "hypercalls": floors,
             "memory": self.memory,
             "modules": self.modules,
+            "scaling": self.scaling,
         })
     }
 
@@ -126,6 +169,7 @@ impl Figures {
         let mut figures = Self {
             memory: numbers("memory"),
             modules: numbers("modules"),
+            scaling: numbers("scaling"),
             ..Self::default()
         };
         for (name, value) in numbers("hypercalls") {
@@ -164,14 +208,22 @@ impl All {
         }
     }
 
-    pub fn add(&mut self, dom0: Dom0, drivers: Drivers, figures: Figures) {
-        self.boots.insert((dom0.name(), drivers.name()), figures);
+    /// Adds what one boot has measured to what others of its kind have.
+    pub fn add(&mut self, dom0: Dom0, drivers: Drivers, mut figures: Figures) {
+        let boot = (dom0.name(), drivers.name());
+        if let Some(former) = self.boots.remove(&boot) {
+            figures.keep(former);
+        }
+        self.boots.insert(boot, figures);
     }
 
-    /// Takes over the figures of boots that have none here.
+    /// Takes over the figures that have not been measured again.
     pub fn keep(&mut self, former: Self) {
         for (boot, figures) in former.boots {
-            self.boots.entry(boot).or_insert(figures);
+            match self.boots.get_mut(&boot) {
+                Some(new) => new.keep(figures),
+                None => drop(self.boots.insert(boot, figures)),
+            }
         }
     }
 
@@ -267,6 +319,29 @@ pub mod tests {
         all.keep(former);
         assert_eq!(all.of(Dom0::Pv, Drivers::C), Some(&sample(1.0)));
         assert_eq!(all.of(Dom0::Pvh, Drivers::C), Some(&sample(2.0)));
+    }
+
+    #[test]
+    fn a_part_is_measured_again() {
+        let mut all = All::new("7.3.4");
+        all.add(Dom0::Pv, Drivers::Rust, sample(1.0));
+        let mut again = Figures::default();
+        again
+            .take(r#"{"operation":"null_hypercall","items":1,"instructions":7.0}"#)
+            .unwrap();
+        again
+            .take(r#"{"scaling":"notify one 2","instructions":9.0}"#)
+            .unwrap();
+        let mut new = All::new("7.3.4");
+        new.add(Dom0::Pv, Drivers::Rust, again);
+        new.keep(all);
+        let figures = new.of(Dom0::Pv, Drivers::Rust).unwrap();
+        assert_eq!(figures.operations()["null_hypercall"], 7.0);
+        assert_eq!(figures.operations()["privcmd_rejected_ioctl"], 100.0);
+        assert_eq!(figures.order(), sample(1.0).order());
+        assert_eq!(figures.unsupported(), sample(1.0).unsupported());
+        assert_eq!(figures.scaling()["notify one 2"], 9.0);
+        assert_eq!(All::parse(&new.to_json()).unwrap(), new);
     }
 
     #[test]

@@ -86,7 +86,8 @@ pub fn text(all: &All) -> String {
     let mut out = String::new();
     for dom0 in Dom0::ALL {
         let rows = rows(all, dom0);
-        if rows.is_empty() {
+        let several = scaling(all, dom0);
+        if rows.is_empty() && several.is_empty() {
             continue;
         }
         let name = dom0.name().to_uppercase();
@@ -124,6 +125,19 @@ pub fn text(all: &All) -> String {
         }
         for line in missing(all, dom0) {
             let _ = writeln!(out, "{line}");
+        }
+        for row in several {
+            let _ = writeln!(
+                out,
+                "{:8} {:9} {:>2} processors: {:>9} {:>9} instructions, {:>7} {:>7} in a millisecond",
+                row.operation,
+                row.files,
+                row.processors,
+                number(row.c),
+                number(row.ours),
+                number(row.throughput(row.c)),
+                number(row.throughput(row.ours))
+            );
         }
         out.push('\n');
     }
@@ -172,8 +186,67 @@ pub fn markdown(all: &All) -> String {
             let _ = writeln!(out, "- {line}");
         }
         out.push('\n');
+        let rows = scaling(all, dom0);
+        if rows.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            out,
+            "### {name} dom0: several processors\n\n\
+             | operation | files | processors | C | ours | ratio | C, in 1 ms | ours, in 1 ms |\n\
+             |---|---|--:|--:|--:|--:|--:|--:|"
+        );
+        for row in rows {
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {} | {} | {} | {} | {} | {} |",
+                row.operation,
+                row.files,
+                row.processors,
+                number(row.c),
+                number(row.ours),
+                ratio(row.c.and_then(|c| Some(row.ours? / c))),
+                number(row.throughput(row.c)),
+                number(row.throughput(row.ours))
+            );
+        }
+        out.push('\n');
     }
     out
+}
+
+/// A line about several processors.
+struct Scaling<'a> {
+    operation: &'a str,
+    files: &'a str,
+    processors: f64,
+    c: Option<f64>,
+    ours: Option<f64>,
+}
+
+impl Scaling<'_> {
+    /// Operations in a millisecond, if each processor executes an instruction in two nanoseconds.
+    fn throughput(&self, instructions: Option<f64>) -> Option<f64> {
+        Some(self.processors * 500_000.0 / instructions?)
+    }
+}
+
+fn scaling(all: &All, dom0: Dom0) -> Vec<Scaling<'_>> {
+    let (c, ours) = (all.of(dom0, Drivers::C), all.of(dom0, Drivers::Rust));
+    let get = |figures: Option<&Figures>, name: &str| figures?.scaling().get(name).copied();
+    let names = ours.or(c).into_iter().flat_map(|f| f.scaling().keys());
+    names
+        .filter_map(|name| {
+            let mut words = name.split(' ');
+            Some(Scaling {
+                operation: words.next()?,
+                files: words.next()?,
+                processors: words.next()?.parse().ok()?,
+                c: get(c, name),
+                ours: get(ours, name),
+            })
+        })
+        .collect()
 }
 
 /// What one of the two could not do.
@@ -255,6 +328,18 @@ mod tests {
         assert_eq!(rows[1].floor, Some(400.0));
         assert_eq!(mean(&rows), Some(0.5));
         assert!(text(&all).contains("null_hypercall"));
+    }
+
+    #[test]
+    fn several_processors_have_lines() {
+        let mut all = both();
+        let mut more = Figures::default();
+        more.take(r#"{"scaling":"notify one 4","instructions":1000.0}"#)
+            .unwrap();
+        all.add(Dom0::Pv, Drivers::Rust, more);
+        assert!(markdown(&all).contains("| `notify` | one | 4 | - | 1000 | - | - | 2000 |"));
+        assert!(text(&all).contains("notify   one        4 processors"));
+        assert_eq!(rows(&all, Dom0::Pv).len(), 2);
     }
 
     #[test]

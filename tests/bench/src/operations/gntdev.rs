@@ -2,6 +2,8 @@
 
 //! `/dev/xen/gntdev`.
 
+use std::ops::Range;
+
 use xen_guest::abi::gntdev as abi;
 use xen_guest::device::{Evtchn, Gntdev};
 use xen_guest::sys::{self, Errno, Mapping, Result};
@@ -40,13 +42,15 @@ pub fn measure(report: &mut Report, partner: &Partner) {
 }
 
 /// The argument of a map request, written once so that only the request itself is measured.
-struct MapRequest {
+pub struct MapRequest {
     argument: Mapping,
     count: usize,
 }
 
 impl MapRequest {
-    fn new(partner: &Partner, count: usize) -> Result<Self> {
+    /// For these of the partner's grants.
+    pub fn new(partner: &Partner, grants: Range<usize>) -> Result<Self> {
+        let count = grants.len();
         let header = size_of::<abi::MapGrantRef>();
         let size = header + count * size_of::<abi::GrantRef>();
         let argument = Mapping::anonymous(size.next_multiple_of(PAGE))?;
@@ -58,7 +62,7 @@ impl MapRequest {
                 index: 0,
             },
         );
-        for (i, &reference) in partner.references[..count].iter().enumerate() {
+        for (i, &reference) in partner.references[grants].iter().enumerate() {
             let domid = partner.domain.id().into();
             argument.write_at(
                 header + i * size_of::<abi::GrantRef>(),
@@ -68,21 +72,23 @@ impl MapRequest {
         Ok(Self { argument, count })
     }
 
+    /// Makes the map; gives its offset.
     #[inline(always)]
-    fn make(&self, gntdev: &Gntdev) -> Result<u64> {
+    pub fn make(&self, gntdev: &Gntdev) -> Result<u64> {
         // SAFETY: The argument has as many references as it says, and stays mapped.
         unsafe { sys::ioctl(gntdev, abi::MAP_GRANT_REF, self.argument.addr()) }?;
         Ok(self.argument.read_at::<abi::MapGrantRef>(0).index)
     }
 
-    fn drop_map(&self, gntdev: &Gntdev, index: u64) -> Result<()> {
+    /// Forgets the map.
+    pub fn drop_map(&self, gntdev: &Gntdev, index: u64) -> Result<()> {
         gntdev.unmap(index, self.count as u32)
     }
 }
 
 /// Mapping grants, touching each page, unmapping.
 fn grants(report: &mut Report, gntdev: &Gntdev, partner: &Partner, count: usize) -> Result<()> {
-    let request = MapRequest::new(partner, count)?;
+    let request = MapRequest::new(partner, 0..count)?;
     report.measure(&format!("grants_{count}"), count as u64, |laps| {
         let index = laps.time("map", || request.make(gntdev))?;
         let memory = match laps.time("mmap", || gntdev.mmap(index, count)) {
@@ -105,7 +111,7 @@ fn grants(report: &mut Report, gntdev: &Gntdev, partner: &Partner, count: usize)
 fn notification(report: &mut Report, gntdev: &Gntdev, partner: &Partner) -> Result<()> {
     let evtchn = Evtchn::open()?;
     let port = evtchn.bind_unbound(partner.domain.id().into())?;
-    let request = MapRequest::new(partner, 1)?;
+    let request = MapRequest::new(partner, 0..1)?;
     let action = abi::NOTIFY_CLEAR_BYTE | abi::NOTIFY_SEND_EVENT;
     report.measure("unmap_notification", 1, |laps| {
         let index = request.make(gntdev)?;
@@ -119,7 +125,7 @@ fn notification(report: &mut Report, gntdev: &Gntdev, partner: &Partner) -> Resu
 
 /// Many maps of one grant each on one file.
 fn many_maps(report: &mut Report, partner: &Partner, maps: usize) -> Result<()> {
-    let request = MapRequest::new(partner, 1)?;
+    let request = MapRequest::new(partner, 0..1)?;
     let mut indices = Vec::with_capacity(maps);
     report.measure(&format!("maps_{maps}"), maps as u64, |laps| {
         let gntdev = Gntdev::open()?;
