@@ -4,6 +4,8 @@
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/string.h>
 #include <asm/xen/hypercall.h>
 #include <asm/xen/page.h>
 #include <xen/balloon.h>
@@ -97,11 +99,19 @@ int xen_rust_hotplug_add(unsigned long pfn)
 	u64 start = (u64)pfn << PAGE_SHIFT;
 	u64 size = memory_block_size_bytes();
 	int err = vacate(pfn, size >> PAGE_SHIFT);
+	char *name;
 
 	if (err)
 		return err;
-	return add_memory_driver_managed(memory_add_physaddr_to_nid(start), start, size,
-					 "System RAM (xen)", MHP_NONE);
+	/* The kernel goes on using it for the block, which stays when this module goes. */
+	name = kstrdup("System RAM (xen)", GFP_KERNEL);
+	if (!name)
+		return -ENOMEM;
+	err = add_memory_driver_managed(memory_add_physaddr_to_nid(start), start, size, name,
+					MHP_NONE);
+	if (err)
+		kfree(name);
+	return err;
 }
 
 int xen_rust_hotplug_begin(void (*online)(struct page *page, unsigned int order))

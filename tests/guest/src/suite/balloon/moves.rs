@@ -284,7 +284,13 @@ pub(super) fn memory_is_added() -> TestResult {
         // What was added stays, and is found again.
         let low = number("info/low_kb")?;
         sys::unload_module("xen_balloon")?;
+        let map = fs::read_to_string("/proc/iomem")?;
         drivers::modprobe(&["xen-balloon"]).or_else(fail)?;
+        check(
+            map.lines()
+                .any(|range| range.ends_with(": System RAM (xen)")),
+            "the memory that was added has lost its name",
+        )?;
         equal(number("info/low_kb")?, low, "what is in the balloon")
     })();
     drop(back);
