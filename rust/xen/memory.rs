@@ -28,9 +28,14 @@ use core::{
         Ordering, //
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    error::to_result,
+    page::PAGE_SHIFT,
+    prelude::*, //
+};
 
 mod hotplug;
+pub mod map;
 
 use hotplug::Hotplug;
 
@@ -83,7 +88,12 @@ pub mod stats {
         balloon_low => balloon_low;
         /// High pages without memory in the kernel's own list; only 32-bit kernels have such.
         balloon_high => balloon_high;
-        /// Pages that the domain can have at most.
+        /// Pages that the kernel knew of as memory when it started, with anything behind them or
+        /// not.
+        ///
+        /// Blocks that we add are not counted. The kernel counts what it adds itself, but does so
+        /// only where it has the interface; nobody else reads the figure. It alone tells later on
+        /// how much there was at first.
         total_pages => total_pages;
         /// Seconds until the next attempt, where Xen or the kernel refuses.
         schedule_delay => schedule_delay;
@@ -129,6 +139,25 @@ pub fn available_pages() -> usize {
 pub fn maximum_pages() -> usize {
     // SAFETY: May be called anywhere.
     unsafe { bindings::xen_rust_maximum_reservation() }
+}
+
+/// How many pages the toolstack has made this domain with. That never changes, other than how many
+/// the domain may have.
+///
+/// May sleep.
+///
+/// # Errors
+///
+/// What Xen says: `ENOSYS` where it was given no map. `ENOMEM`.
+pub fn initial_pages() -> Result<usize> {
+    // As many as a PC's firmware could tell of.
+    const MOST: kernel::ffi::c_uint = 128;
+    let mut ranges = KVec::from_elem(map::Range::default(), MOST as usize, GFP_KERNEL)?;
+    let mut count = MOST;
+    // SAFETY: There is room for so many, and any bits are a range.
+    to_result(unsafe { bindings::xen_rust_memory_map(ranges.as_mut_ptr().cast(), &mut count) })?;
+    let told = ranges.get(..count as usize).unwrap_or_default();
+    Ok(usize::try_from(map::bytes(told) >> PAGE_SHIFT).unwrap_or(usize::MAX))
 }
 
 /// A stack of owned pages, or of blocks of pages, linked through the pages.

@@ -92,7 +92,9 @@ impl Balloon {
             )?,
             events,
         };
-        let floor = floor::default_floor(kib_from_pages(this.reachable()) / 4);
+        // Of the memory that the kernel has made its tables for; what is added later brings its own,
+        // and would make for another floor each time the module is loaded.
+        let floor = floor::default_floor(kib_from_pages(stats::total_pages()) / 4);
         this.set_floor(pages_from_kib(floor * 4));
         Ok(this)
     }

@@ -21,7 +21,10 @@ use kernel::{
 use xen::{
     domain,
     ext::work::Worker,
-    memory::stats,
+    memory::{
+        self,
+        stats, //
+    },
     store::{
         self,
         OnChange,
@@ -79,16 +82,28 @@ impl Target {
     /// It counts what it gave to the domain, and that of a domain that has its firmware and video
     /// memory put into its address space is more than what the kernel has seen as memory.
     ///
-    /// The kernel's current target would not do for what it has seen: when the module is loaded
-    /// anew, that is where the last target has led.
+    /// That is so from the start, and stays so, whenever the module is loaded: so it is not to be
+    /// had from the kernel's present figures, which follow the targets, nor from `static-max`,
+    /// which follows `xl mem-max`.
     fn offset() -> isize {
         if domain::is_pv() || domain::is_initial() {
             return 0;
         }
-        store::read_u64(c"memory", c"static-max")
-            .or_else(|_| store::read_u64(c"memory", c"memory_static_max"))
-            .map_or(0, |maximum| {
-                pages_from_kib(maximum).wrapping_sub(stats::total_pages()) as isize
+        Self::given().map_or(0, |pages| pages.wrapping_sub(stats::total_pages()) as isize)
+    }
+
+    /// How many pages the toolstack gave to the domain, its video memory included. Where Xen has not
+    /// been told, what the toolstack says now has to do.
+    fn given() -> Result<usize> {
+        memory::initial_pages()
+            .map(|pages| {
+                let video = store::read_u64(c"memory", c"videoram").unwrap_or(0);
+                pages.saturating_add(pages_from_kib(video))
+            })
+            .or_else(|_| {
+                store::read_u64(c"memory", c"static-max")
+                    .or_else(|_| store::read_u64(c"memory", c"memory_static_max"))
+                    .map(pages_from_kib)
             })
     }
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/ioport.h>
-#include <linux/irqflags.h>
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
@@ -8,7 +7,6 @@
 #include <linux/string.h>
 #include <asm/xen/hypercall.h>
 #include <asm/xen/page.h>
-#include <xen/balloon.h>
 #include <xen/interface/memory.h>
 #include <xen/xen.h>
 
@@ -19,16 +17,6 @@ unsigned long xen_rust_maximum_reservation(void)
 	long pages = HYPERVISOR_memory_op(XENMEM_maximum_reservation, &domid);
 
 	return pages < 0 ? 0 : pages;
-}
-
-/* Takes part in the kernel's count of all pages that the domain could have. */
-void xen_rust_balloon_total(long pages)
-{
-	unsigned long flags;
-
-	local_irq_save(flags);
-	WRITE_ONCE(balloon_stats.total_pages, balloon_stats.total_pages + pages);
-	local_irq_restore(flags);
 }
 
 /* Pages that come online are marked as offline already, where the kernel does so. */

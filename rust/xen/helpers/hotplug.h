@@ -11,4 +11,3 @@ int xen_rust_hotplug_begin(void (*online)(struct page *page, unsigned int order)
 void xen_rust_hotplug_end(void (*online)(struct page *page, unsigned int order));
 void xen_rust_generic_online_page(struct page *page, unsigned int order);
 void xen_rust_balloon_mark_online(struct page *page, unsigned long count);
-void xen_rust_balloon_total(long pages);

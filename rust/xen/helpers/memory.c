@@ -223,6 +223,18 @@ int xen_rust_decrease(xen_pfn_t *frames, unsigned long count, unsigned int order
 	return reserve(XENMEM_decrease_reservation, frames, count, order);
 }
 
+/* The memory map that the domain was started with: at most *@count ranges, and then how many. */
+int xen_rust_memory_map(void *ranges, unsigned int *count)
+{
+	struct xen_memory_map map = { .nr_entries = *count };
+	int err;
+
+	set_xen_guest_handle(map.buffer, ranges);
+	err = FALLIBLE(HYPERVISOR_memory_op(XENMEM_memory_map, &map));
+	*count = map.nr_entries;
+	return err;
+}
+
 /*
  * Both figures change together, so that the kernel's own balloon thread finds
  * nothing to do. It does not look under a lock that we could take; if it looks in

@@ -19,5 +19,6 @@ void xen_rust_va_mapping_update(unsigned long count, struct page **pages, xen_pf
 void xen_rust_pv_flush_tlb_all(void);
 int xen_rust_populate(xen_pfn_t *frames, unsigned long count, unsigned int order);
 int xen_rust_decrease(xen_pfn_t *frames, unsigned long count, unsigned int order);
+int xen_rust_memory_map(void *ranges, unsigned int *count);
 void xen_rust_balloon_moved(long pages);
 void xen_rust_balloon_unpopulated(long pages);

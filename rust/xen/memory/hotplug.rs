@@ -154,14 +154,8 @@ impl Hotplug {
             added.blocks.push(block, GFP_KERNEL)?;
         }
         // SAFETY: May be called with any number; the lock is not held, which the callback takes.
-        let err = unsafe { bindings::xen_rust_hotplug_add(first) };
-        if err != 0 {
-            self.forget(first);
-            return to_result(err);
-        }
-        // SAFETY: May be called anywhere.
-        unsafe { bindings::xen_rust_balloon_total(self.block_pages as isize) };
-        Ok(())
+        to_result(unsafe { bindings::xen_rust_hotplug_add(first) })
+            .inspect_err(|_| self.forget(first))
     }
 
     /// Drops the note of a block that is not there.

@@ -30,6 +30,8 @@ pub mod gntdev_offsets;
 pub mod gntdev_segment;
 #[path = "../../../rust/xen/grant/slot.rs"]
 pub mod grant_slot;
+#[path = "../../../rust/xen/memory/map.rs"]
+pub mod memory_map;
 #[path = "../../../drivers/xen/privcmd/outcome.rs"]
 pub mod privcmd_outcome;
 #[path = "../../../rust/xen/range.rs"]

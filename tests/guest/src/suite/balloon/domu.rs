@@ -33,9 +33,30 @@ impl Ballooned<'_> {
         Ok(self.xen.domain_info(self.id)?.tot_pages * 4)
     }
 
-    fn becomes(&self, kib: u64) -> TestResult {
-        sys::eventually(MOVED, || self.held().is_ok_and(|held| held == kib));
-        equal(self.held()?, kib, "KiB that Xen says the guest has")
+    #[track_caller]
+    fn becomes(&mut self, kib: u64) -> TestResult {
+        if sys::eventually(MOVED, || self.held().is_ok_and(|held| held == kib)) {
+            return Ok(());
+        }
+        fail(format_args!(
+            "{} of {kib} KiB by Xen; the guest has {} of {}, retry {}",
+            self.held()?,
+            self.number("info/current_kb")?,
+            self.number("target_kb")?,
+            self.number("retry_count")?
+        ))
+    }
+
+    /// Loads the driver anew: what it makes for then, by what xenstore has, is what it has made for.
+    fn reload(&mut self, target: u64) -> TestResult {
+        tell(self.agent, "unload xen-balloon")?;
+        tell(self.agent, "load xen-balloon")?;
+        std::thread::sleep(crate::suite::NEVER);
+        equal(
+            self.number("target_kb")?,
+            target,
+            "the target after the module was loaded again",
+        )
     }
 
     fn set(&self, mib: u64) -> TestResult {
@@ -73,14 +94,7 @@ pub fn in_guest(agent: &mut Agent, guest: &Running, kind: Kind) -> TestResult {
         "what the guest says that it has",
     )?;
     if !built_in {
-        tell(guest.agent, "unload xen-balloon")?;
-        tell(guest.agent, "load xen-balloon")?;
-        std::thread::sleep(crate::suite::NEVER);
-        equal(
-            guest.number("target_kb")?,
-            current - 16 * MIB,
-            "the target after the module was loaded again",
-        )?;
+        guest.reload(current - 16 * MIB)?;
         equal(guest.held()?, held - 16 * MIB, "KiB after that")?;
     }
     guest.set(begin)?;
@@ -108,16 +122,28 @@ pub fn in_guest(agent: &mut Agent, guest: &Running, kind: Kind) -> TestResult {
     guest.set(begin)?;
     guest.becomes(held)?;
 
+    // The kernel has not known of so much: the driver adds memory, which somebody has to bring online.
     if kind == Kind::Pv {
-        // The kernel has not known of so much: the driver adds memory, which somebody has to bring online.
         guest.set(begin + 16)?;
-        let added = sys::in_the_end(MOVED, || {
-            guest.agent.call("online").is_ok_and(|count| count != "0")
-                || guest.held().is_ok_and(|now| now == held + 16 * MIB)
-        });
-        check(added, "no memory is added")?;
+    } else {
+        // xl sets no target beyond what such a guest was made for.
+        domu::xl(&["mem-max", guest.name, &MAXIMUM.to_string()]).or_fail()?;
+        Xenstore::open()?.write(&key, &((begin + 16) * MIB).to_string())?;
+    }
+    let added = sys::in_the_end(MOVED, || {
+        guest.agent.call("online").is_ok_and(|count| count != "0")
+            || guest.held().is_ok_and(|now| now == held + 16 * MIB)
+    });
+    check(added, "no memory is added")?;
+    guest.becomes(held + 16 * MIB)?;
+    if !built_in {
+        guest.reload(current + 16 * MIB)?;
         guest.becomes(held + 16 * MIB)?;
-        guest.set(begin)?;
+    }
+    guest.set(begin)?;
+    guest.becomes(held)?;
+    if !built_in {
+        guest.reload(current)?;
         guest.becomes(held)?;
     }
     match guest.agent.call("echo well") {
