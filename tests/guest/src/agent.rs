@@ -24,6 +24,7 @@
 //! | `load MODULE PARAMETERS` | loads the driver that is tested | |
 //! | `unload MODULE` | unloads it | |
 //! | `file PATH` | | what is in a file |
+//! | `xenfs` | mounts xenfs for a moment | what is in it, see [`crate::inside::xenfs`] |
 //! | `online` | brings memory online that was added | how many blocks |
 //! | `privcmd DOMAIN...` | opens privcmd | what that lets it do, see [`crate::inside::rights`] |
 //! | `increment DOMAIN FRAME` | adds one to a byte of another domain | what it was |
@@ -237,6 +238,7 @@ impl Hands {
             "file" => std::fs::read_to_string(word::<String>(&mut words)?)
                 .map(|content| content.trim().to_owned())
                 .map_err(|e| e.to_string()),
+            "xenfs" => inside::xenfs().map_err(|e| e.to_string()),
             "online" => inside::bring_online()
                 .map(|count| count.to_string())
                 .map_err(|e| e.to_string()),

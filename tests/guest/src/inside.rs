@@ -6,6 +6,7 @@
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use crate::abi::DomId;
@@ -77,6 +78,26 @@ pub fn increment(domain: DomId, frame: u64) -> sys::Result<u8> {
     memory.write_at(0, &byte.wrapping_add(1));
     memory.unmap()?;
     Ok(byte)
+}
+
+/// Mounts xenfs, and tells its files with their modes, and what this domain can.
+pub fn xenfs() -> std::io::Result<String> {
+    const PLACE: &str = "/proc/xen";
+    let error = |e: Errno| std::io::Error::from_raw_os_error(e.0);
+    sys::mount("none", PLACE, "xenfs").map_err(error)?;
+    let told = (|| {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(PLACE)? {
+            let entry = entry?;
+            let mode = entry.metadata()?.permissions().mode() & 0o7777;
+            files.push(format!("{}:{mode:o}", entry.file_name().to_string_lossy()));
+        }
+        files.sort_unstable();
+        let can = std::fs::read_to_string(format!("{PLACE}/capabilities"))?;
+        Ok(format!("{}, can: {can:?}", files.join(" ")))
+    })();
+    sys::unmount(PLACE).map_err(error)?;
+    told
 }
 
 /// Brings memory online that was added to what the kernel knows of. Tells how many blocks of it there were.

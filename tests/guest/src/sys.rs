@@ -691,6 +691,13 @@ pub fn unmount(target: &str) -> Result<()> {
     Errno::check(unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
 }
 
+/// Takes a file system out of sight; it stays for who has a file of it open.
+pub fn detach(target: &str) -> Result<()> {
+    let target = c_string(target);
+    // SAFETY: The string is NUL-terminated and live.
+    Errno::check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) }).map(drop)
+}
+
 /// Loads a kernel module from a file.
 pub fn load_module(path: &str, parameters: &str) -> Result<()> {
     let file = open(path, libc::O_RDONLY)?;

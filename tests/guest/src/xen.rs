@@ -5,6 +5,7 @@
 pub mod domain;
 pub mod event;
 pub mod grant;
+pub mod symbol;
 pub mod vcpu;
 
 pub use domain::{BareDomain, Kind};

@@ -6,8 +6,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use crate::boot::{Drivers, Words};
 use crate::device::Privcmd;
-use crate::ktap::{check, equal, fail, skip, Suite, Test, TestResult};
+use crate::drivers::MODULES;
+use crate::ktap::{check, equal, fail, skip, FailsWith, Suite, Test, TestResult};
+use crate::resources::KernelLog;
 use crate::sys::{self, Child, Exit, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind, Xen};
 use crate::xenstore::Xenstore;
@@ -39,6 +42,9 @@ pub const SUITE: Suite = Suite {
         Test::new("scrub_pages", scrub_pages),
         Test::new("scrubs", scrubs).seconds(240),
         Test::new("needs_capability", needs_capability),
+        Test::new("all_need_capability", all_need_capability)
+            .differs_in_c("asks for it only where a target is set"),
+        Test::new("built_in", built_in),
         Test::new("back_and_forth", back_and_forth).seconds(240),
         Test::new("single_pages", moves::single_pages).seconds(300),
         Test::new("block_of_pages", moves::block_of_pages).seconds(300),
@@ -429,8 +435,9 @@ fn scrubs() -> TestResult {
     Ok(())
 }
 
+const CAP_SYS_ADMIN: u32 = 21;
+
 fn needs_capability() -> TestResult {
-    const CAP_SYS_ADMIN: u32 = 21;
     let restore = Restore::new()?;
     let child = Child::fork(|| {
         if sys::drop_capability(CAP_SYS_ADMIN).is_err() {
@@ -445,6 +452,54 @@ fn needs_capability() -> TestResult {
         Exit::Status(0),
         "what one without the capability could do",
     )
+}
+
+/// Every file that can be written to: one without the capability cannot write what is in it already.
+fn all_need_capability() -> TestResult {
+    present()?;
+    for name in [
+        "target_kb",
+        "target",
+        "floor_kb",
+        "max_schedule_delay",
+        "max_retry_count",
+        "scrub_pages",
+    ] {
+        let same = text(name)?;
+        let child = Child::fork(|| {
+            if sys::drop_capability(CAP_SYS_ADMIN).is_err() {
+                return 100;
+            }
+            i32::from(write(name, &same) != Err(sys::Errno(libc::EPERM)))
+        })?;
+        equal(
+            child.wait(),
+            Exit::Status(0),
+            format_args!("what one without the capability could do to {name}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Where the kernel has its interface built in there is nothing to load, and the kernel's log says so.
+fn built_in() -> TestResult {
+    let Some(module) = MODULES.iter().find(|m| m.is_built_in()) else {
+        return skip("this kernel has no interface of its own");
+    };
+    if Words::read().drivers() == Drivers::C {
+        return skip("there is no such module");
+    }
+    let log = KernelLog::from_now()?;
+    sys::load_module(&module.file(Drivers::Rust), "").fails_with(libc::EBUSY)?;
+    let said = log.new_lines();
+    let about: Vec<_> = said.iter().filter(|l| l.contains("xen_balloon")).collect();
+    check(
+        about.len() == 1 && about[0].contains("CONFIG_XEN_BALLOON"),
+        format_args!("the log says {about:?}"),
+    )?;
+    check(!module.is_loaded(), "the module is there")?;
+    // What the kernel has goes on.
+    number("target_kb").map(drop)
 }
 
 fn back_and_forth() -> TestResult {

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::{balloon, privcmd, NEVER, SOON};
+use super::{balloon, privcmd, xenfs, NEVER, SOON};
 use crate::abi::gntdev::{
     self as abi, CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_OKAY, NOTIFY_SEND_EVENT,
 };
@@ -54,7 +54,8 @@ fn with_guest(kind: Kind) -> TestResult {
     grants(&mut agent, id)?;
     copies(&mut agent, id)?;
     revoked_while_mapped(&mut agent, id)?;
-    balloon::in_guest(&mut agent, &guest, kind)?;
+    balloon::in_guest(&mut agent, &guest)?;
+    xenfs::in_guest(&mut agent)?;
     privcmd::foreign::mapped(&mut agent, id)?;
     // What a guest's kernel does there hardly depends on its kind, and a paravirtual one is faster.
     if kind == Kind::Pv || boot::long() {

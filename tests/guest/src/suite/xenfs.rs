@@ -6,8 +6,10 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use super::guests::tell;
 use crate::abi::DOMID_SELF;
-use crate::ktap::{check, equal, fail, FailsWith, Suite, Test, TestResult};
+use crate::domu::Agent;
+use crate::ktap::{check, equal, fail, FailsWith, OrFail, Suite, Test, TestResult};
 use crate::sys::{self, Child, Exit, Mapping, PAGE};
 use crate::xen::event::Status;
 use crate::xen::Xen;
@@ -25,13 +27,31 @@ pub const SUITE: Suite = Suite {
         Test::new("xsd_kva_one_page", xsd_kva_one_page),
         Test::new("xenbus", xenbus),
         Test::new("xensyms", xensyms),
+        Test::new("xensyms_of_xen", xensyms_of_xen),
         Test::new("xensyms_in_pieces", xensyms_in_pieces),
         Test::new("modes_hold", modes_hold),
         Test::new("one_file_system", one_file_system),
         Test::new("busy_while_open", busy_while_open),
+        Test::new("unmounted_while_open", unmounted_while_open),
         Test::new("mounted_again", mounted_again),
     ],
 };
+
+/// What a guest finds, which has fewer files than a dom0.
+pub(super) fn in_guest(agent: &mut Agent) -> TestResult {
+    for module in ["xen-privcmd", "xenfs"] {
+        tell(agent, &format!("load {module}"))?;
+    }
+    let found = agent.call("xenfs").or_fail()?;
+    for module in ["xenfs", "xen-privcmd"] {
+        tell(agent, &format!("unload {module}"))?;
+    }
+    equal(
+        found.as_str(),
+        "capabilities:444 privcmd:600 xenbus:600, can: \"\"",
+        "the files in a guest",
+    )
+}
 
 const ROOT: &str = "/proc/xen";
 const MAGIC: i64 = 0xabba_1974;
@@ -198,6 +218,24 @@ fn xensyms() -> TestResult {
     Ok(())
 }
 
+/// Symbol by symbol what Xen itself says, asked past the file system.
+fn xensyms_of_xen() -> TestResult {
+    let (file, xen) = (
+        fs::read_to_string(path("xensyms"))?,
+        Xen::open()?.symbols()?,
+    );
+    let other = file
+        .lines()
+        .zip(xen.lines())
+        .find(|(ours, xens)| ours != xens);
+    equal(other, None, "the first symbol that differs")?;
+    equal(
+        file.lines().count(),
+        xen.lines().count(),
+        "how many symbols there are",
+    )
+}
+
 fn xensyms_in_pieces() -> TestResult {
     let whole = fs::read(path("xensyms"))?;
     let file = sys::open(&path("xensyms"), libc::O_RDONLY)?;
@@ -276,6 +314,35 @@ fn busy_while_open() -> TestResult {
     refused.fails_with(libc::EBUSY)?;
     result?;
     Ok(())
+}
+
+/// Files that are open go on when their file system has gone from where it was mounted.
+fn unmounted_while_open() -> TestResult {
+    let place = "/tmp/xenfs-gone";
+    fs::create_dir_all(place)?;
+    sys::mount("none", place, "xenfs")?;
+    let open = |name: &str, flags| sys::open(&format!("{place}/{name}"), flags);
+    let symbols = open("xensyms", libc::O_RDONLY)?;
+    let kva = open("xsd_kva", libc::O_RDWR)?;
+    let mut first = [0; 100];
+    equal(sys::read(&symbols, &mut first)?, 100, "bytes read before")?;
+    let page = Mapping::shared(&kva, PAGE, 0)?;
+    sys::detach(place)?;
+    check(
+        !fs::exists(format!("{place}/capabilities"))?,
+        "the files are there without the file system",
+    )?;
+    let whole = fs::read(path("xensyms"))?;
+    let mut next = [0; 100];
+    equal(sys::read(&symbols, &mut next)?, 100, "bytes read after")?;
+    check(
+        whole.starts_with(&[first, next].concat()),
+        "the file goes on otherwise",
+    )?;
+    drop((symbols, kva));
+    check(page.readable(0), "the page cannot be read any more")?;
+    drop(page);
+    files()
 }
 
 fn mounted_again() -> TestResult {

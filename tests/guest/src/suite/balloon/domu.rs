@@ -8,11 +8,11 @@ use crate::domu::{self, Agent, Running, MEMORY};
 use crate::ktap::{check, equal, fail, line, OrFail, TestResult};
 use crate::suite::guests::{ask, tell};
 use crate::sys;
-use crate::xen::{Kind, Xen};
+use crate::xen::Xen;
 use crate::xenstore::Xenstore;
 
-/// What a paravirtual guest may have, in MiB. (A translated one would begin with less than it sees, and needs a
-/// balloon from its first moment.)
+/// What a guest may have in the end, in MiB. (A paravirtual one from the start: a translated one would begin with less
+/// than it sees, and needs a balloon from its first moment.)
 pub const MAXIMUM: u32 = 128;
 
 /// The guest, seen from both sides.
@@ -66,7 +66,7 @@ impl Ballooned<'_> {
 }
 
 /// The guest's memory goes and comes by our driver in it, or by what its kernel has built in.
-pub fn in_guest(agent: &mut Agent, guest: &Running, kind: Kind) -> TestResult {
+pub fn in_guest(agent: &mut Agent, guest: &Running) -> TestResult {
     let begin = u64::from(MEMORY);
     let built_in = agent.call(&format!("file {ROOT}/target_kb")).is_ok();
     if !built_in && Words::read().drivers() == Drivers::C {
@@ -117,19 +117,12 @@ pub fn in_guest(agent: &mut Agent, guest: &Running, kind: Kind) -> TestResult {
         (held - 8 * MIB..held).contains(&now),
         format_args!("{now} KiB, where Xen allows some 4 MiB less than {held}"),
     )?;
-    let most = if kind == Kind::Pv { MAXIMUM } else { MEMORY };
-    domu::xl(&["mem-max", guest.name, &most.to_string()]).or_fail()?;
+    domu::xl(&["mem-max", guest.name, &MAXIMUM.to_string()]).or_fail()?;
     guest.set(begin)?;
     guest.becomes(held)?;
 
     // The kernel has not known of so much: the driver adds memory, which somebody has to bring online.
-    if kind == Kind::Pv {
-        guest.set(begin + 16)?;
-    } else {
-        // xl sets no target beyond what such a guest was made for.
-        domu::xl(&["mem-max", guest.name, &MAXIMUM.to_string()]).or_fail()?;
-        Xenstore::open()?.write(&key, &((begin + 16) * MIB).to_string())?;
-    }
+    guest.set(begin + 16)?;
     let added = sys::in_the_end(MOVED, || {
         guest.agent.call("online").is_ok_and(|count| count != "0")
             || guest.held().is_ok_and(|now| now == held + 16 * MIB)
