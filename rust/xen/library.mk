@@ -77,7 +77,7 @@ $(obj)/$(xen_lib)/xen.o: $(obj)/$(xen_lib)/bindings_generated.rs
 # The version of all the modules is the one that DKMS knows them by.
 xen_rust_version := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"$$/\1/p' $(src)/dkms.conf)
 
-# Only the tests of a kernel that injects faults ask for those.
+# Only the tests of a kernel that injects faults ask for XEN_RUST_FAULTS.
 CFLAGS_$(xen_lib)/helpers.o := -DXEN_RUST_VERSION='"$(xen_rust_version)"' \
 	$(if $(XEN_RUST_FAULTS),-DXEN_RUST_FAULTS)
 

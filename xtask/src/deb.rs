@@ -27,7 +27,7 @@ const PACKAGES: &[&str] = &[
 
 /// The source package's name, and the package's.
 const SOURCE: &str = "xen-rust";
-pub const PACKAGE: &str = "xen-rust-dkms";
+const PACKAGE: &str = "xen-rust-dkms";
 
 /// What a release is made of besides Debian's own part.
 const DEBIAN: &str = "debian";

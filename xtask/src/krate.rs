@@ -95,7 +95,7 @@ fn rustdoc(saved: &str, out: &Path) -> Option<String> {
     while let Some(word) = all.next() {
         match word {
             // A link to nowhere is a warning, and no document is made with one.
-            "rustc" | "clippy-driver" => words.push("rustdoc -Dwarnings".to_owned()),
+            "rustc" | "clippy-driver" => words.extend(["rustdoc", "-Dwarnings"].map(str::to_owned)),
             "--out-dir" => {
                 all.next();
                 words.push(format!("--out-dir {}", out.display()));
@@ -105,8 +105,7 @@ fn rustdoc(saved: &str, out: &Path) -> Option<String> {
         }
     }
     words
-        .iter()
-        .any(|word| word.starts_with("rustdoc"))
+        .contains(&"rustdoc".to_owned())
         .then(|| words.join(" "))
 }
 

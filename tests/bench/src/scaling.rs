@@ -6,16 +6,17 @@
 //! has gone on by, divided by all operations, is what an operation takes of all processors together: where it stays
 //! the same with more of them, nothing is done twice and nobody spins, and throughput grows with their number.
 
+use std::ops::Range;
 use std::sync::Barrier;
 
 use xen_guest::abi::gntdev as abi;
 use xen_guest::device::{Evtchn, Gntdev};
-use xen_guest::sys::{self, Errno, Mapping, Result};
+use xen_guest::sys::{self, Errno, Result};
 
 use crate::clock::now;
 use crate::measure::Report;
-use crate::operations::gntdev::MapRequest;
-use crate::partner::{Partner, PAGE};
+use crate::operations::gntdev::{CopyRequest, MapRequest};
+use crate::partner::Partner;
 
 /// How many grants are mapped together, and how many segments copied.
 const TOGETHER: usize = 16;
@@ -175,6 +176,11 @@ impl Drop for Notifier<'_> {
     }
 }
 
+/// The grants of the thread with this number.
+fn grants(at: usize) -> Range<usize> {
+    at * TOGETHER..(at + 1) * TOGETHER
+}
+
 /// Maps grants of its own and unmaps them.
 struct Mapper<'a> {
     gntdev: Device<'a, Gntdev>,
@@ -185,7 +191,7 @@ impl<'a> Mapper<'a> {
     fn new(shared: &'a Gntdev, files: Files, partner: &Partner, at: usize) -> Result<Self> {
         Ok(Self {
             gntdev: Device::new(shared, files, Gntdev::open)?,
-            request: MapRequest::new(partner, at * TOGETHER..(at + 1) * TOGETHER)?,
+            request: MapRequest::new(partner, grants(at))?,
         })
     }
 }
@@ -202,40 +208,21 @@ impl Work for Mapper<'_> {
 /// Copies into grants of its own.
 struct Copier<'a> {
     gntdev: Device<'a, Gntdev>,
-    segments: Vec<abi::CopySegment>,
-    _memory: Mapping,
+    request: CopyRequest,
 }
 
 impl<'a> Copier<'a> {
     fn new(shared: &'a Gntdev, files: Files, partner: &Partner, at: usize) -> Result<Self> {
-        let memory = Mapping::anonymous(TOGETHER * PAGE)?;
-        memory.fill(1);
-        let mine = partner.references.iter().skip(at * TOGETHER).take(TOGETHER);
-        let segments = mine
-            .enumerate()
-            .map(|(i, &reference)| abi::CopySegment {
-                source: abi::CopyEnd::local(memory.addr() + i * PAGE),
-                dest: abi::CopyEnd::grant(partner.domain.id(), reference, 0),
-                len: PAGE as u16,
-                flags: abi::COPY_DEST_GREF,
-                status: 1,
-                pad: 0,
-            })
-            .collect();
         Ok(Self {
             gntdev: Device::new(shared, files, Gntdev::open)?,
-            segments,
-            _memory: memory,
+            request: CopyRequest::new(partner, grants(at), abi::COPY_DEST_GREF)?,
         })
     }
 }
 
 impl Work for Copier<'_> {
     fn once(&mut self) -> Result<()> {
-        self.gntdev.get().copy(&mut self.segments)?;
-        match self.segments.iter().find(|segment| segment.status != 0) {
-            Some(segment) => Err(Errno(segment.status.into())),
-            None => Ok(()),
-        }
+        self.request.make(self.gntdev.get())?;
+        self.request.outcome()
     }
 }

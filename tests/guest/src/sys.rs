@@ -686,16 +686,18 @@ pub fn mount(source: &str, target: &str, kind: &str) -> Result<()> {
 
 /// Unmounts a file system.
 pub fn unmount(target: &str) -> Result<()> {
-    let target = c_string(target);
-    // SAFETY: The string is NUL-terminated and live.
-    Errno::check(unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
+    unmount_with(target, 0)
 }
 
 /// Takes a file system out of sight; it stays for who has a file of it open.
 pub fn detach(target: &str) -> Result<()> {
+    unmount_with(target, libc::MNT_DETACH)
+}
+
+fn unmount_with(target: &str, flags: i32) -> Result<()> {
     let target = c_string(target);
     // SAFETY: The string is NUL-terminated and live.
-    Errno::check(unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) }).map(drop)
+    Errno::check(unsafe { libc::umount2(target.as_ptr(), flags) }).map(drop)
 }
 
 /// Loads a kernel module from a file.

@@ -145,6 +145,63 @@ fn many_maps(report: &mut Report, partner: &Partner, maps: usize) -> Result<()> 
     Ok(())
 }
 
+/// Copies between pages of this process and grants, prepared once so that only the request itself is measured.
+pub struct CopyRequest {
+    segments: Vec<abi::CopySegment>,
+    _memory: Mapping,
+}
+
+impl CopyRequest {
+    /// A page each, to or from these of the partner's grants.
+    pub fn new(partner: &Partner, grants: Range<usize>, flags: u16) -> Result<Self> {
+        let memory = Mapping::anonymous(grants.len() * PAGE)?;
+        memory.fill(1);
+        let segments = partner.references[grants]
+            .iter()
+            .enumerate()
+            .map(|(i, &reference)| {
+                let here = abi::CopyEnd::local(memory.addr() + i * PAGE);
+                let there = abi::CopyEnd::grant(partner.domain.id(), reference, 0);
+                let (source, dest) = if flags == abi::COPY_DEST_GREF {
+                    (here, there)
+                } else {
+                    (there, here)
+                };
+                abi::CopySegment {
+                    source,
+                    dest,
+                    len: PAGE as u16,
+                    flags,
+                    status: 1,
+                    pad: 0,
+                }
+            })
+            .collect();
+        Ok(Self {
+            segments,
+            _memory: memory,
+        })
+    }
+
+    /// Copies all of it.
+    #[inline(always)]
+    pub fn make(&mut self, gntdev: &Gntdev) -> Result<()> {
+        gntdev.copy(&mut self.segments)
+    }
+
+    /// What Xen said of the first segment that it did not copy.
+    pub fn outcome(&self) -> Result<()> {
+        match self
+            .segments
+            .iter()
+            .find(|segment| segment.status != abi::GNTST_OKAY)
+        {
+            Some(segment) => Err(Errno(segment.status.into())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Copying pages between this process and grants.
 fn copy(
     report: &mut Report,
@@ -154,35 +211,9 @@ fn copy(
     name: &str,
     flags: u16,
 ) -> Result<()> {
-    let memory = Mapping::anonymous(count * PAGE)?;
-    memory.fill(1);
-    let mut segments: Vec<_> = (0..count)
-        .map(|i| {
-            let here = abi::CopyEnd::local(memory.addr() + i * PAGE);
-            let there = abi::CopyEnd::grant(partner.domain.id(), partner.references[i], 0);
-            let (source, dest) = if flags == abi::COPY_DEST_GREF {
-                (here, there)
-            } else {
-                (there, here)
-            };
-            abi::CopySegment {
-                source,
-                dest,
-                len: PAGE as u16,
-                flags,
-                status: 1,
-                pad: 0,
-            }
-        })
-        .collect();
+    let mut request = CopyRequest::new(partner, 0..count, flags)?;
     report.simple(&format!("copy_{name}_{count}"), count as u64, || {
-        gntdev.copy(&mut segments)
+        request.make(gntdev)
     });
-    match segments
-        .iter()
-        .find(|segment| segment.status != abi::GNTST_OKAY)
-    {
-        Some(segment) => Err(Errno(segment.status.into())),
-        None => Ok(()),
-    }
+    request.outcome()
 }
