@@ -156,7 +156,7 @@ impl Bench {
             lane: self.lane,
             image: image.to_path_buf(),
             vmlinuz: kernel.vmlinuz.clone(),
-            dom0,
+            dom0: Some(dom0),
             drivers,
             mode,
             filter: self.filter.as_deref(),

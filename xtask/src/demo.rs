@@ -30,7 +30,7 @@ impl Demo {
             lane: self.lane,
             image: image::dom0(project, &kernel, &modules, &guest)?,
             vmlinuz: kernel.vmlinuz,
-            dom0: self.dom0,
+            dom0: Some(self.dom0),
             drivers: self.drivers,
             mode: self.mode,
             filter: None,

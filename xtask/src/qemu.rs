@@ -98,7 +98,8 @@ pub struct Boot<'a> {
     pub lane: Lane,
     pub vmlinuz: PathBuf,
     pub image: PathBuf,
-    pub dom0: Dom0,
+    /// How Xen runs the system. Without it there is no Xen.
+    pub dom0: Option<Dom0>,
     pub drivers: Drivers,
     pub mode: Mode,
     pub filter: Option<&'a str>,
@@ -213,7 +214,6 @@ impl Boot<'_> {
     }
 
     fn command(&self, project: &Project<'_>, serial: &str) -> Result<Command> {
-        let xen = unpacked_xen(project)?;
         let mut qemu = project
             .tools
             .command("qemu-system-x86_64", &project.places.repo);
@@ -272,12 +272,13 @@ impl Boot<'_> {
         if !self.mode.measures() {
             xen_line.push_str(" dom0_nodes=1");
         }
-        if self.dom0 == Dom0::Pvh {
+        if self.dom0 == Some(Dom0::Pvh) {
             xen_line.push_str(" dom0=pvh iommu=1");
             qemu.args(["-device", "amd-iommu"]);
         }
         let mut dom0_line = format!(
-            "console=hvc0 rdinit={} panic=-1 xen_rust.mode={} xen_rust.drivers={}{}",
+            "console={} rdinit={} panic=-1 xen_rust.mode={} xen_rust.drivers={}{}",
+            self.dom0.map_or("ttyS0", |_| "hvc0"),
             if self.mode.measures() {
                 BENCH_INIT
             } else {
@@ -321,7 +322,14 @@ impl Boot<'_> {
             }
             dom0_line.push_str(&format!(" xen_rust.filter={filter}"));
         }
-        qemu.arg("-kernel").arg(xen).arg("-append").arg(xen_line);
+        if self.dom0.is_none() {
+            qemu.arg("-kernel").arg(&self.vmlinuz);
+            qemu.arg("-initrd").arg(&self.image);
+            qemu.arg("-append").arg(dom0_line);
+            return Ok(qemu);
+        }
+        qemu.arg("-kernel").arg(unpacked_xen(project)?);
+        qemu.arg("-append").arg(xen_line);
         // A list of modules, each with its command line: a comma that is meant is doubled.
         let comma = |text: String| text.replace(',', ",,");
         qemu.arg("-initrd").arg(format!(

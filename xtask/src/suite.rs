@@ -108,20 +108,23 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
         requests_that_forgot(project, &kernel, totals)?;
     }
     project.release();
+    let boot = |dom0, drivers| Boot {
+        lane: selection.lane,
+        vmlinuz: kernel.vmlinuz.clone(),
+        image: image.clone(),
+        dom0,
+        drivers,
+        mode: Mode::Test,
+        filter: selection.filter.as_deref(),
+        long: selection.long,
+        programs: selection.programs,
+    };
+    if with_host && selection.drivers.contains(&Drivers::Rust) {
+        in_guest(project, &boot(None, Drivers::Rust), totals)?;
+    }
     for drivers in &selection.drivers {
         for dom0 in &selection.dom0 {
-            let boot = Boot {
-                lane: selection.lane,
-                vmlinuz: kernel.vmlinuz.clone(),
-                image: image.clone(),
-                dom0: *dom0,
-                drivers: *drivers,
-                mode: Mode::Test,
-                filter: selection.filter.as_deref(),
-                long: selection.long,
-                programs: selection.programs,
-            };
-            in_guest(project, &boot, totals)?;
+            in_guest(project, &boot(Some(*dom0), *drivers), totals)?;
         }
     }
     Ok(())
@@ -203,20 +206,14 @@ fn cargo_result(line: &str) -> Option<(u64, u64)> {
 
 fn in_guest(project: &Project<'_>, boot: &Boot<'_>, totals: &mut Totals) -> Result<()> {
     let lane = boot.lane;
-    let name = format!(
-        "{}-{}-{}",
-        lane.name(),
-        boot.dom0.name(),
-        boot.drivers.name()
-    );
-    let log = project.places.log(
-        lane,
-        &format!("{}-{}", boot.dom0.name(), boot.drivers.name()),
-    );
-    let step = project.progress.step(
-        format!("guest tests {name}"),
-        "booting Xen and dom0 in QEMU",
-    );
+    let (machine, doing) = match boot.dom0 {
+        Some(dom0) => (dom0.name(), "booting Xen and dom0 in QEMU"),
+        None => ("bare", "booting without Xen in QEMU"),
+    };
+    let machine = format!("{machine}-{}", boot.drivers.name());
+    let name = format!("{}-{machine}", lane.name());
+    let log = project.places.log(lane, &machine);
+    let step = project.progress.step(format!("guest tests {name}"), doing);
     let started = Instant::now();
     let verdict = boot.watch(project, &log, |line, result| match result {
         Some((Outcome::Failed, test)) => project.progress.note(&format!("    failed: {test}")),
