@@ -4,6 +4,8 @@
 //!
 //! Only this crate names it; drivers get types that cannot be misused.
 
+// Only compilers newer than some have the lint that this is about.
+#![cfg_attr(not(CONFIG_RUSTC_HAS_UNNECESSARY_TRANSMUTES), allow(unknown_lints))]
 #![allow(
     clippy::all,
     clippy::cast_lossless,
@@ -17,6 +19,7 @@
     non_snake_case,
     non_upper_case_globals,
     rustdoc::all,
+    unnecessary_transmutes,
     unreachable_pub,
     unsafe_op_in_unsafe_fn,
     unused_imports

@@ -40,7 +40,7 @@ xen_bindgen_skip_c_flags := -mno-fp-ret-in-387 -mpreferred-stack-boundary=% \
 	-fno-reorder-blocks -fno-allow-store-data-races -fasan-shadow-offset=% \
 	-fzero-call-used-regs=% -fno-stack-clash-protection \
 	-fno-inline-functions-called-once -fsanitize=bounds-strict \
-	-fstrict-flex-arrays=% -fmin-function-alignment=% \
+	-fstrict-flex-arrays=% -fmin-function-alignment=% -fzero-init-padding-bits=% \
 	--param=% --param asan-% -fdiagnostics-show-context% -fno-isolate-erroneous-paths-dereference \
 	-ffixed-x18
 endif
