@@ -28,6 +28,7 @@ pub mod pages;
 pub mod param;
 pub mod pinned;
 pub mod pinned_few;
+pub mod pinned_one;
 pub mod proc;
 pub mod resume;
 pub mod seq;

@@ -30,7 +30,9 @@ use xen::{
     ext::task,
     grant::{
         copy::{
+            copy_one,
             CopyBatch,
+            End,
             Side,
             COPY_BATCH, //
         },
@@ -38,6 +40,45 @@ use xen::{
     },
     restriction::Restriction, //
 };
+
+/// Copies the only segment, at `at`, and writes to it what became of it. Needs no [`Copier`].
+///
+/// Returns whether it did: a segment that crosses a page, or is empty, it leaves alone.
+///
+/// # Errors
+///
+/// As [`Copier::run`].
+#[inline]
+pub(crate) fn copy_single(at: usize, restriction: &Restriction) -> Result<bool> {
+    task::checkpoint()?;
+    let segment = UserSlice::new(UserPtr::from_addr(at), SEGMENT_SIZE)
+        .reader()
+        .read::<[u64; 3]>()?;
+    let segment = Segment::read(segment).ok_or(EINVAL)?;
+    if !segment.is_one_piece() {
+        return Ok(false);
+    }
+    let end = |place| -> Result<End<'_>> {
+        Ok(match place {
+            Place::Grant {
+                domid,
+                reference,
+                offset,
+            } => End::Grant {
+                right: restriction.check(DomId::new(domid)).map_err(|_| EPERM)?,
+                reference: Ref::new(reference),
+                offset,
+            },
+            Place::Local(address) => End::Local(usize::try_from(address).map_err(|_| EFAULT)?),
+        })
+    };
+    let status = copy_one(end(segment.source)?, end(segment.dest)?, segment.len)?;
+    let status_at = at.checked_add(STATUS_OFFSET).ok_or(EFAULT)?;
+    UserSlice::new(UserPtr::from_addr(status_at), 2)
+        .writer()
+        .write(&status)?;
+    Ok(true)
+}
 
 /// Segments that are copied together.
 pub(crate) struct Copier {

@@ -5,7 +5,10 @@
 //! C header: `include/uapi/xen/gntdev.h`.
 
 use super::{
-    copy::Copier,
+    copy::{
+        copy_single,
+        Copier, //
+    },
     map::{
         Grants,
         Map, //
@@ -223,6 +226,9 @@ impl GntdevFile {
         let count = u32::from_ne_bytes([a, b, c, d]) as usize;
         let segments = usize::try_from(segments).map_err(|_| EFAULT)?;
 
+        if count == 1 && copy_single(segments, &self.restriction)? {
+            return Ok(0);
+        }
         let kept = self.copier.lock().take();
         let mut copier = match kept {
             Some(copier) => copier,

@@ -112,6 +112,12 @@ impl Segment {
         }
     }
 
+    /// Whether it is in one page on either side, and not empty.
+    pub fn is_one_piece(&self) -> bool {
+        let len = self.len;
+        len != 0 && self.source.in_first_page(len) == len && self.dest.in_first_page(len) == len
+    }
+
     /// Cuts the segment at the pages of the process. Nothing to copy is no pieces.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> {
         let first = self

@@ -33,6 +33,7 @@ proptest! {
         prop_assert_eq!(segment.len, len);
         prop_assert!(u64::from(len) <= PAGE);
         let pieces: Vec<Piece> = segment.pieces().collect();
+        prop_assert_eq!(segment.is_one_piece(), pieces.len() == 1);
         prop_assert!(pieces.len() <= PIECES_MAX);
         prop_assert_eq!(pieces.is_empty(), len == 0);
         let mut at = 0;
