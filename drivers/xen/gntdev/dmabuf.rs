@@ -11,12 +11,13 @@
 //! The numbers by which user space names buffers are those of the file descriptors at that time.
 
 use super::{
+    file::GntdevFile,
     map::{
         Grants,
         Map, //
     },
     mapping::Mapping,
-    table::Table,
+    table::Place,
     FILE_LIMIT, LIMIT, QUEUE,
 };
 use core::sync::atomic::{
@@ -33,6 +34,7 @@ use kernel::{
         new_condvar,
         new_mutex,
         Arc,
+        ArcBorrow,
         CondVar,
         CondVarTimeoutResult,
         Mutex, //
@@ -239,7 +241,7 @@ impl Buffers {
     /// and when Xen refuses a grant; `EPERM`, `EFAULT`, `EMFILE`, `ENOMEM`.
     pub(crate) fn export(
         &self,
-        table: &Arc<Table>,
+        file: ArcBorrow<'_, GntdevFile>,
         restriction: &Restriction,
         arg: usize,
     ) -> Result<isize> {
@@ -260,7 +262,7 @@ impl Buffers {
         let grants = Grants::read_of(domain, &mut reader, count)?;
 
         let lists = self.make_lists()?;
-        let map = Map::new(table.take(count, FILE_LIMIT.get() as usize)?, grants)?;
+        let map = Map::new(Place::take(file, count, FILE_LIMIT.get() as usize)?, grants)?;
         let mapping = Mapping::establish_for_kernel(map, pages(count, flags)?, restriction)?;
         // From here on it goes with the buffer, or with what was to become one.
         let export = KBox::new(

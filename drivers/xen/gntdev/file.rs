@@ -18,7 +18,10 @@ use super::{
         MAPPINGS, //
     },
     notify::Notify,
-    table::Table,
+    table::{
+        Place,
+        Table, //
+    },
     Call, CALLS, FILE_LIMIT, LIMIT,
 };
 use kernel::{
@@ -40,6 +43,7 @@ use kernel::{
     sync::{
         new_mutex,
         Arc,
+        ArcBorrow,
         Mutex, //
     },
     uaccess::{
@@ -75,10 +79,11 @@ use xen::{
     },
 };
 
-/// An open file.
+/// An open file. What is mapped keeps it beyond its being closed.
 #[pin_data]
 pub(crate) struct GntdevFile {
-    table: Arc<Table>,
+    #[pin]
+    table: Table,
     restriction: Restriction,
     /// What a copy needs, kept for the next.
     #[pin]
@@ -115,8 +120,13 @@ const CLEAR_BYTE: u32 = 1 << 0;
 const SEND_EVENT: u32 = 1 << 1;
 
 impl GntdevFile {
+    /// Its maps.
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// `IOCTL_GNTDEV_MAP_GRANT_REF`: `{ u32 count, pad; u64 index; refs[] }`.
-    fn map_grant_ref(&self, arg: usize) -> Result<isize> {
+    fn map_grant_ref(this: ArcBorrow<'_, Self>, arg: usize) -> Result<isize> {
         CALLS.inc(Call::MapGrantRef);
         let head = UserSlice::new(UserPtr::from_addr(arg), 8);
         let [count, _] = head.reader().read::<[u32; 2]>()?;
@@ -127,9 +137,9 @@ impl GntdevFile {
         let length = count.checked_mul(8).ok_or(EINVAL)?;
         let refs = arg.checked_add(16).ok_or(EFAULT)?;
         let mut reader = UserSlice::new(UserPtr::from_addr(refs), length).reader();
-        let grants = Grants::read(&mut reader, count, &self.restriction)?;
+        let grants = Grants::read(&mut reader, count, &this.restriction)?;
 
-        let place = self.table.take(count, FILE_LIMIT.get() as usize)?;
+        let place = Place::take(this, count, FILE_LIMIT.get() as usize)?;
         let index = place.start() << PAGE_SHIFT;
         let map = Map::new(place, grants)?;
         // Nobody can find the map before its owner is told where it is.
@@ -137,7 +147,7 @@ impl GntdevFile {
         UserSlice::new(UserPtr::from_addr(out), 8)
             .writer()
             .write(&index)?;
-        self.table.publish(map);
+        this.table.publish(map);
         Ok(0)
     }
 
@@ -166,7 +176,7 @@ impl GntdevFile {
             let vma = guard.vma_lookup(address).ok_or(EINVAL)?;
             let mapping = MAPPINGS.state(vma).ok_or(EINVAL)?;
             let map = mapping.map();
-            if !map.is_of(&self.table) {
+            if !map.is_of(self) {
                 return Err(EINVAL);
             }
             (map.index(), map.count())
@@ -257,13 +267,13 @@ impl GntdevFile {
 
 #[vtable]
 impl FileOperations for GntdevFile {
-    type Data = Pin<KBox<Self>>;
+    type Data = Arc<Self>;
 
     fn open(_file: &OpenFile<'_>) -> Result<Self::Data> {
         CALLS.inc(Call::Open);
-        KBox::try_pin_init(
-            try_pin_init!(Self {
-                table: Table::new()?,
+        Arc::pin_init(
+            pin_init!(Self {
+                table <- Table::new(),
                 restriction: Restriction::none(),
                 copier <- new_mutex!(None, "gntdev::copier"),
                 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
@@ -279,9 +289,9 @@ impl FileOperations for GntdevFile {
         data.table.clear();
     }
 
-    fn ioctl(this: Pin<&Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(this: ArcBorrow<'_, Self>, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         match cmd {
-            MAP_GRANT_REF => this.map_grant_ref(arg),
+            MAP_GRANT_REF => Self::map_grant_ref(this, arg),
             UNMAP_GRANT_REF => this.unmap_grant_ref(arg),
             GET_OFFSET_FOR_VADDR => this.get_offset_for_vaddr(arg),
             SET_UNMAP_NOTIFY => this.set_unmap_notify(arg),
@@ -290,7 +300,7 @@ impl FileOperations for GntdevFile {
             #[cfg(CONFIG_DMA_SHARED_BUFFER)]
             DMABUF_EXP_FROM_REFS => {
                 CALLS.inc(Call::DmabufExport);
-                this.buffers.export(&this.table, &this.restriction, arg)
+                this.buffers.export(this, &this.restriction, arg)
             }
             #[cfg(CONFIG_DMA_SHARED_BUFFER)]
             DMABUF_EXP_WAIT_RELEASED => {
@@ -314,7 +324,7 @@ impl FileOperations for GntdevFile {
         }
     }
 
-    fn mmap(this: Pin<&Self>, _file: &File, vma: &VmaNew) -> Result {
+    fn mmap(this: ArcBorrow<'_, Self>, _file: &File, vma: &VmaNew) -> Result {
         CALLS.inc(Call::Mmap);
         let access = if vma.writable() {
             // A private copy of another domain's page would be somebody else's page.
@@ -335,14 +345,14 @@ impl FileOperations for GntdevFile {
         Mapping::establish(map, access, &this.restriction, vma)
     }
 
-    fn may_place(_this: Pin<&Self>, page_offset: usize) -> Result {
+    fn may_place(_this: ArcBorrow<'_, Self>, page_offset: usize) -> Result {
         if refuses_move(page_offset) {
             return Err(EINVAL);
         }
         Ok(())
     }
 
-    fn show_fdinfo(this: Pin<&Self>, m: &SeqFile) {
+    fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile) {
         let (mut maps, mut mapped, mut waiting) = (0usize, 0usize, 0usize);
         // Sorted. Without memory for it the list is left out.
         let mut domains = KVVec::<(DomId, usize)>::new();

@@ -5,15 +5,13 @@
 //! Memory for each grant: four bytes, and two more where they are of different domains.
 
 use super::{
+    file::GntdevFile,
     notify::{
         Notify,
         NotifySlot, //
     },
     stats::STATS,
-    table::{
-        Place,
-        Table, //
-    },
+    table::Place,
 };
 use core::sync::atomic::{
     AtomicU8,
@@ -277,9 +275,9 @@ impl Map {
         self.place.count()
     }
 
-    /// Whether this is one of the maps of `table`, be it to be found there or not any more.
-    pub(crate) fn is_of(&self, table: &Arc<Table>) -> bool {
-        self.place.is_in(table)
+    /// Whether this is one of the maps of `file`, be it to be found there or not any more.
+    pub(crate) fn is_of(&self, file: &GntdevFile) -> bool {
+        self.place.is_of(file)
     }
 
     /// How many grants are mapped.

@@ -5,6 +5,7 @@
 //! Lock order: the mmap lock before a table's. User space is not touched under the table's lock.
 
 use super::{
+    file::GntdevFile,
     map::Map,
     offsets::{
         Arena,
@@ -22,6 +23,7 @@ use kernel::{
     sync::{
         new_mutex,
         Arc,
+        ArcBorrow,
         Mutex, //
     },
 };
@@ -74,7 +76,7 @@ pub(crate) struct Table {
 
 /// A range of offsets, taken until this is dropped.
 pub(crate) struct Place {
-    table: Arc<Table>,
+    file: Arc<GntdevFile>,
     /// The first offset, in pages.
     start: u64,
     count: usize,
@@ -82,41 +84,11 @@ pub(crate) struct Place {
 
 impl Table {
     /// An empty table.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                space <- new_mutex!(OffsetSpace::new(Nodes(KVVec::new())), "gntdev::Table"),
-                grants: Gauge::new(),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// Takes `count` offsets, of `limit` that all maps of the file may have together.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC` when there are too many, `ENOMEM`.
-    pub(crate) fn take(self: &Arc<Self>, count: usize, limit: usize) -> Result<Place> {
-        self.grants.add_within(count, limit)?;
-        match self.space.lock().insert(count as u64, None) {
-            Ok(start) => {
-                STATS.maps.add(1);
-                STATS.grants.add(count);
-                Ok(Place {
-                    table: self.clone(),
-                    start,
-                    count,
-                })
-            }
-            Err((reason, _)) => {
-                self.grants.sub(count);
-                Err(match reason {
-                    InsertError::NoRoom => ENOSPC,
-                    InsertError::NoMemory => ENOMEM,
-                })
-            }
-        }
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            space <- new_mutex!(OffsetSpace::new(Nodes(KVVec::new())), "gntdev::Table"),
+            grants: Gauge::new(),
+        })
     }
 
     /// Lets a map be found.
@@ -201,6 +173,38 @@ impl Table {
 }
 
 impl Place {
+    /// Takes `count` offsets of `file`, of `limit` that all its maps may have together.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` when there are too many, `ENOMEM`.
+    pub(crate) fn take(
+        file: ArcBorrow<'_, GntdevFile>,
+        count: usize,
+        limit: usize,
+    ) -> Result<Self> {
+        let table = file.table();
+        table.grants.add_within(count, limit)?;
+        match table.space.lock().insert(count as u64, None) {
+            Ok(start) => {
+                STATS.maps.add(1);
+                STATS.grants.add(count);
+                Ok(Self {
+                    file: file.into(),
+                    start,
+                    count,
+                })
+            }
+            Err((reason, _)) => {
+                table.grants.sub(count);
+                Err(match reason {
+                    InsertError::NoRoom => ENOSPC,
+                    InsertError::NoMemory => ENOMEM,
+                })
+            }
+        }
+    }
+
     /// The first offset, in pages.
     pub(crate) fn start(&self) -> u64 {
         self.start
@@ -211,18 +215,19 @@ impl Place {
         self.count
     }
 
-    /// Whether this is a place in `table`.
-    pub(crate) fn is_in(&self, table: &Arc<Table>) -> bool {
-        Arc::ptr_eq(&self.table, table)
+    /// Whether this is a place of `file`.
+    pub(crate) fn is_of(&self, file: &GntdevFile) -> bool {
+        core::ptr::eq(&*self.file, file)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         // The entry is empty: a map that can be found holds its place.
-        let entry = self.table.space.lock().remove(self.start);
+        let table = self.file.table();
+        let entry = table.space.lock().remove(self.start);
         drop(entry);
-        self.table.grants.sub(self.count);
+        table.grants.sub(self.count);
         STATS.grants.sub(self.count);
         STATS.maps.sub(1);
     }
