@@ -54,6 +54,15 @@ pub struct Node<T> {
     value: Option<T>,
 }
 
+/// What a node notes of its subtree; of the heights, those of its two sides.
+struct Summary {
+    low: u64,
+    high: u64,
+    gap: u64,
+    left: u32,
+    right: u32,
+}
+
 /// Ranges of offsets, each with a value.
 ///
 /// # Invariants
@@ -248,27 +257,44 @@ impl<T, A: Arena<Node<T>>> OffsetSpace<T, A> {
         self.nodes.get(at).map_or(0, |node| node.height)
     }
 
-    /// Makes a node's summary fit its children.
-    fn update(&mut self, at: u32) {
-        let Some(node) = self.nodes.get(at) else {
-            return;
+    /// What a node should have noted of its subtree, by its children.
+    #[inline]
+    fn summary(&self, at: u32) -> Option<Summary> {
+        let node = self.nodes.get(at)?;
+        let mut summary = Summary {
+            low: node.start,
+            high: node.end,
+            gap: 0,
+            left: 0,
+            right: 0,
         };
-        let (mut low, mut high, mut gap, mut height) = (node.start, node.end, 0, 0);
         if let Some(left) = self.nodes.get(node.left) {
-            low = left.low;
-            gap = left.gap.max(node.start - left.high);
-            height = left.height;
+            summary.low = left.low;
+            summary.gap = left.gap.max(node.start - left.high);
+            summary.left = left.height;
         }
         if let Some(right) = self.nodes.get(node.right) {
-            high = right.high;
-            gap = gap.max(right.gap).max(right.low - node.end);
-            height = height.max(right.height);
+            summary.high = right.high;
+            summary.gap = summary.gap.max(right.gap).max(right.low - node.end);
+            summary.right = right.height;
         }
+        Some(summary)
+    }
+
+    #[inline]
+    fn note(&mut self, at: u32, summary: &Summary) {
         if let Some(node) = self.nodes.get_mut(at) {
-            node.low = low;
-            node.high = high;
-            node.gap = gap;
-            node.height = height + 1;
+            node.low = summary.low;
+            node.high = summary.high;
+            node.gap = summary.gap;
+            node.height = summary.left.max(summary.right) + 1;
+        }
+    }
+
+    /// Makes a node's summary fit its children.
+    fn update(&mut self, at: u32) {
+        if let Some(summary) = self.summary(at) {
+            self.note(at, &summary);
         }
     }
 
@@ -278,26 +304,28 @@ impl<T, A: Arena<Node<T>>> OffsetSpace<T, A> {
             .map_or((NIL, NIL), |node| (node.left, node.right))
     }
 
-    fn set_left(&mut self, at: u32, child: u32) {
+    /// Gives a node another left child, and leaves its summary for later.
+    fn link_left(&mut self, at: u32, child: u32) {
         if let Some(node) = self.nodes.get_mut(at) {
             node.left = child;
         }
-        self.update(at);
     }
 
-    fn set_right(&mut self, at: u32, child: u32) {
+    /// Gives a node another right child, and leaves its summary for later.
+    fn link_right(&mut self, at: u32, child: u32) {
         if let Some(node) = self.nodes.get_mut(at) {
             node.right = child;
         }
-        self.update(at);
     }
 
     /// Makes the left child the root of the subtree.
     fn rotate_right(&mut self, at: u32) -> u32 {
         let (left, _) = self.children(at);
         let (_, middle) = self.children(left);
-        self.set_left(at, middle);
-        self.set_right(left, at);
+        self.link_left(at, middle);
+        self.link_right(left, at);
+        self.update(at);
+        self.update(left);
         left
     }
 
@@ -305,31 +333,51 @@ impl<T, A: Arena<Node<T>>> OffsetSpace<T, A> {
     fn rotate_left(&mut self, at: u32) -> u32 {
         let (_, right) = self.children(at);
         let (middle, _) = self.children(right);
-        self.set_right(at, middle);
-        self.set_left(right, at);
+        self.link_right(at, middle);
+        self.link_left(right, at);
+        self.update(at);
+        self.update(right);
         right
     }
 
-    /// Balances a subtree one of whose sides has grown or shrunk by one. Returns its root.
-    fn balance(&mut self, at: u32) -> u32 {
-        let (left, right) = self.children(at);
-        if self.height(left) > self.height(right) + 1 {
-            let (outer, inner) = self.children(left);
-            if self.height(inner) > self.height(outer) {
-                let left = self.rotate_left(left);
-                self.set_left(at, left);
+    /// Makes a node's summary fit its children, one of which has changed, and balances the subtree
+    /// where that has grown or shrunk by one. Returns its root.
+    ///
+    /// Each node on the way to a place comes by here, and few of them are out of balance.
+    fn settle(&mut self, at: u32) -> u32 {
+        match self.summary(at) {
+            Some(summary) if summary.left > summary.right + 1 => self.lean_right(at),
+            Some(summary) if summary.right > summary.left + 1 => self.lean_left(at),
+            Some(summary) => {
+                self.note(at, &summary);
+                at
             }
-            self.rotate_right(at)
-        } else if self.height(right) > self.height(left) + 1 {
-            let (inner, outer) = self.children(right);
-            if self.height(inner) > self.height(outer) {
-                let right = self.rotate_right(right);
-                self.set_right(at, right);
-            }
-            self.rotate_left(at)
-        } else {
-            at
+            None => at,
         }
+    }
+
+    /// Balances a subtree whose left side is the deeper one by two. Returns its root.
+    #[cold]
+    fn lean_right(&mut self, at: u32) -> u32 {
+        let (left, _) = self.children(at);
+        let (outer, inner) = self.children(left);
+        if self.height(inner) > self.height(outer) {
+            let left = self.rotate_left(left);
+            self.link_left(at, left);
+        }
+        self.rotate_right(at)
+    }
+
+    /// Balances a subtree whose right side is the deeper one by two. Returns its root.
+    #[cold]
+    fn lean_left(&mut self, at: u32) -> u32 {
+        let (_, right) = self.children(at);
+        let (inner, outer) = self.children(right);
+        if self.height(inner) > self.height(outer) {
+            let right = self.rotate_right(right);
+            self.link_right(at, right);
+        }
+        self.rotate_left(at)
     }
 
     /// Puts the node `new`, which starts at `start`, into a subtree. Returns its root.
@@ -339,13 +387,17 @@ impl<T, A: Arena<Node<T>>> OffsetSpace<T, A> {
         };
         let (left, right) = (node.left, node.right);
         if start < node.start {
-            let left = self.insert_below(left, new, start);
-            self.set_left(at, left);
+            let root = self.insert_below(left, new, start);
+            if root != left {
+                self.link_left(at, root);
+            }
         } else {
-            let right = self.insert_below(right, new, start);
-            self.set_right(at, right);
+            let root = self.insert_below(right, new, start);
+            if root != right {
+                self.link_right(at, root);
+            }
         }
-        self.balance(at)
+        self.settle(at)
     }
 
     /// Takes the node that starts at `start` out of a subtree. Returns its root, and the node.
@@ -356,13 +408,17 @@ impl<T, A: Arena<Node<T>>> OffsetSpace<T, A> {
         let (left, right) = (node.left, node.right);
         let removed = match start.cmp(&node.start) {
             core::cmp::Ordering::Less => {
-                let (left, removed) = self.remove_below(left, start);
-                self.set_left(at, left);
+                let (root, removed) = self.remove_below(left, start);
+                if root != left {
+                    self.link_left(at, root);
+                }
                 removed
             }
             core::cmp::Ordering::Greater => {
-                let (right, removed) = self.remove_below(right, start);
-                self.set_right(at, right);
+                let (root, removed) = self.remove_below(right, start);
+                if root != right {
+                    self.link_right(at, root);
+                }
                 removed
             }
             core::cmp::Ordering::Equal => {
@@ -371,12 +427,12 @@ impl<T, A: Arena<Node<T>>> OffsetSpace<T, A> {
                 }
                 // The next one takes its place.
                 let (right, next) = self.remove_first(right);
-                self.set_left(next, left);
-                self.set_right(next, right);
-                return (self.balance(next), at);
+                self.link_left(next, left);
+                self.link_right(next, right);
+                return (self.settle(next), at);
             }
         };
-        (self.balance(at), removed)
+        (self.settle(at), removed)
     }
 
     /// Takes the first node out of a subtree. Returns its root, and the node.
@@ -386,7 +442,7 @@ impl<T, A: Arena<Node<T>>> OffsetSpace<T, A> {
             return (right, at);
         }
         let (left, first) = self.remove_first(left);
-        self.set_left(at, left);
-        (self.balance(at), first)
+        self.link_left(at, left);
+        (self.settle(at), first)
     }
 }
