@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::boot::{Drivers, Words};
 use crate::device::Privcmd;
 use crate::domu::xl;
-use crate::drivers::MODULES;
+use crate::drivers::{self, MODULES};
 use crate::ktap::{check, equal, fail, line, skip, FailsWith, OrFail, Suite, Test, TestResult};
 use crate::resources::KernelLog;
 use crate::sys::{self, Child, Exit, PAGE};
@@ -79,12 +79,16 @@ fn path(name: &str) -> String {
     format!("{ROOT}/{name}")
 }
 
-/// Leaves the test where there is no such interface.
+/// Leaves the test where there is no such interface, or it is not that of the drivers to be tested.
 fn present() -> TestResult {
-    match fs::exists(ROOT)? {
-        true => Ok(()),
-        false => skip("this kernel has no such interface"),
+    if !fs::exists(ROOT)? {
+        return skip("this kernel has no such interface");
     }
+    let is_built_in = MODULES.iter().any(drivers::Module::is_built_in);
+    if is_built_in && Words::read().drivers() == Drivers::Rust {
+        return skip("this kernel has its own built in");
+    }
+    Ok(())
 }
 
 fn text(name: &str) -> TestResult<String> {
