@@ -18,11 +18,17 @@ modules modules_install:
 build:
 	$(XTASK) build $(if $(LANE),--lane $(LANE))
 
-run shell:
+run:
 	$(XTASK) $@ $(options)
+
+shell:
+	$(XTASK) $@ $(options) $(if $(filter 1,$(CLIENTS)),--clients)
 
 test:
 	$(XTASK) test $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(LONG)),--long)
+
+test-clients:
+	$(XTASK) test --clients $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(LONG)),--long)
 
 fuzz:
 	$(XTASK) fuzz $(options) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
@@ -57,11 +63,14 @@ help:
 	@echo
 	@echo 'With a build root and QEMU, set up on first use:'
 	@echo '  make run [DOM0=pv|pvh]       boot Debian with Xen on these drivers, create guests'
-	@echo '  make shell [DOM0=pv|pvh]     the same, to a shell (Ctrl-A X leaves)'
+	@echo '  make shell [DOM0=pv|pvh] [CLIENTS=1]'
+	@echo '                               the same, to a shell (Ctrl-A X leaves); CLIENTS=1: with QEMU, libvirt'
 	@echo '  make test [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1] [LONG=1]'
 	@echo '                               all tests; REFERENCE=1: of the C drivers, as a control;'
 	@echo '                               LONG=1: races and transfers for minutes, not seconds'
 	@echo '  make test LANE=sanitize      the same under KASAN and its like (LANE=sanitize-pv: PV dom0)'
+	@echo '  make test-clients [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1] [LONG=1]'
+	@echo '                               all of xen-utils on the drivers (docs/clients.md)'
 	@echo '  make fuzz [SECONDS=60] [SEED=n] [DOM0=pv|pvh] [LANE=...]'
 	@echo '                               programs made by chance, from number n on'
 	@echo '  make bench [DOM0=pv|pvh] [FILTER=name*] [SAVE=1]'
@@ -79,7 +88,7 @@ help:
 	@echo '  NATIVE=1 (use the tools of this host), XEN_RUST_MIRROR, XEN_RUST_SECURITY_MIRROR'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install build run shell test fuzz bench bench-check clippy audit deb fmt fmt-check doc rust-analyzer \
-	clean distclean help
+.PHONY: modules modules_install build run shell test test-clients fuzz bench bench-check clippy audit deb fmt fmt-check doc \
+	rust-analyzer clean distclean help
 # Targets after one another: each may set up what the next uses.
 .NOTPARALLEL:

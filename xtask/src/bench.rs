@@ -162,6 +162,7 @@ impl Bench {
             filter: self.filter.as_deref(),
             long: false,
             programs: None,
+            clients: false,
         };
         let mut figures = Figures::default();
         let mut unreadable = None;

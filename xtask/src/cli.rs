@@ -72,6 +72,10 @@ fn app() -> clap::Command {
         .long("long")
         .action(ArgAction::SetTrue)
         .help("Races, storms and transfers for minutes rather than seconds");
+    let clients = Arg::new("clients")
+        .long("clients")
+        .action(ArgAction::SetTrue)
+        .help("In an image with QEMU, libvirt and other clients of the drivers");
     let number = |name: &'static str, help: &'static str| {
         Arg::new(name)
             .long(name)
@@ -93,13 +97,14 @@ fn app() -> clap::Command {
                 "run",
                 "Boot a dom0 on our drivers and do what an administrator does",
             ),
-            boot("shell", "Boot a dom0 on our drivers to a shell"),
+            boot("shell", "Boot a dom0 on our drivers to a shell").arg(clients.clone()),
             command("test", "Run all tests").args([
                 lane(Lane::Kunit),
                 dom0.clone(),
                 reference.clone(),
                 filter.clone(),
                 long,
+                clients,
             ]),
             command("fuzz", "Run programs made by chance").args([
                 lane(Lane::Kunit),
@@ -149,6 +154,7 @@ fn command_of(matches: &ArgMatches) -> Command {
             filter: matches.get_one::<String>("filter").cloned(),
             long: matches.get_flag("long"),
             programs: None,
+            clients: matches.get_flag("clients"),
         }),
         Some(("fuzz", matches)) => Command::Test(Selection {
             lane: lane(matches),
@@ -160,6 +166,7 @@ fn command_of(matches: &ArgMatches) -> Command {
                 seconds: matches.get_one("seconds").copied().unwrap_or(60),
                 first: matches.get_one("seed").copied(),
             }),
+            clients: false,
         }),
         Some(("bench", matches)) => Command::Bench(bench(
             matches,
@@ -187,6 +194,7 @@ fn demo(matches: &ArgMatches, mode: Mode) -> Demo {
         dom0: dom0(matches).unwrap_or(lane(matches).dom0s()[0]),
         drivers: drivers(matches),
         mode,
+        clients: mode == Mode::Shell && matches.get_flag("clients"),
     }
 }
 

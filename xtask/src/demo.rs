@@ -6,6 +6,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
+use crate::clients;
 use crate::guest;
 use crate::image;
 use crate::lane::{Dom0, Drivers, Lane};
@@ -19,6 +20,8 @@ pub struct Demo {
     pub dom0: Dom0,
     pub drivers: Drivers,
     pub mode: Mode,
+    /// With the clients' image.
+    pub clients: bool,
 }
 
 impl Demo {
@@ -26,9 +29,13 @@ impl Demo {
     pub fn run(&self, project: &mut Project<'_>) -> Result<u8> {
         let (kernel, modules) = modules::for_lane(project, self.lane)?;
         let guest = guest::build(project)?;
+        let mut image = image::dom0(project, &kernel, &modules, &guest)?;
+        if self.clients {
+            image = clients::add(project, self.lane, &image)?;
+        }
         let boot = Boot {
             lane: self.lane,
-            image: image::dom0(project, &kernel, &modules, &guest)?,
+            image,
             vmlinuz: kernel.vmlinuz,
             dom0: Some(self.dom0),
             drivers: self.drivers,
@@ -36,6 +43,7 @@ impl Demo {
             filter: None,
             long: false,
             programs: None,
+            clients: self.clients,
         };
         project.release();
         project.progress.note(&format!(

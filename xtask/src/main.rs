@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod check;
 mod cli;
+mod clients;
 mod console;
 mod cpio;
 mod deb;

@@ -39,6 +39,9 @@ const BENCH_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Megabytes of the machine beyond dom0's: Xen's and the guests'.
 const OTHER_MEMORY: u32 = 1024;
+/// The same where clients are tried: their image is large, and guests are many.
+const CLIENTS_OTHER_MEMORY: u32 = 3072;
+const CLIENTS_DOM0_MEMORY: u32 = 2048;
 /// The same for measuring, where another domain's memory is mapped, and 1 GiB goes to Xen and comes back.
 const BENCH_MACHINE_MEMORY: u32 = 3072;
 const BENCH_DOM0_MEMORY: u32 = 2048;
@@ -107,6 +110,8 @@ pub struct Boot<'a> {
     pub long: bool,
     /// Which programs made by chance are run, if that is chosen.
     pub programs: Option<Programs>,
+    /// The image is the clients': see [`crate::clients`].
+    pub clients: bool,
 }
 
 /// Programs made by chance: see the guest's suite `fuzz`.
@@ -146,7 +151,7 @@ impl Boot<'_> {
         let mut console = Console::default();
         let (silence, limit) = match self.mode {
             Mode::Bench | Mode::Scaling => (BENCH_SILENCE, BENCH_LIMIT),
-            _ if self.long => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
+            _ if self.long || self.clients => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
             _ => (SILENCE * slowness, LIMIT * slowness),
         };
         let limit =
@@ -220,6 +225,10 @@ impl Boot<'_> {
         let (memory, dom0_memory, vcpus) = match self.mode {
             Mode::Bench => (BENCH_MACHINE_MEMORY, BENCH_DOM0_MEMORY, 1),
             Mode::Scaling => (BENCH_MACHINE_MEMORY, BENCH_DOM0_MEMORY, SCALING_PROCESSORS),
+            _ if self.clients => {
+                let dom0_memory = self.lane.dom0_memory().max(CLIENTS_DOM0_MEMORY);
+                (dom0_memory + CLIENTS_OTHER_MEMORY, dom0_memory, 2)
+            }
             _ => {
                 let dom0_memory = self.lane.dom0_memory();
                 (dom0_memory + OTHER_MEMORY, dom0_memory, 2)
@@ -303,6 +312,9 @@ impl Boot<'_> {
         if self.mode == Mode::Scaling {
             xen_line.push_str(" dom0_vcpus_pin");
             dom0_line.push_str(&format!(" xen_rust.processors={SCALING_PROCESSORS}"));
+        }
+        if self.clients {
+            dom0_line.push_str(" xen_rust.clients=1");
         }
         if self.long {
             dom0_line.push_str(" xen_rust.long=1");

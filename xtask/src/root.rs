@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -55,6 +56,9 @@ const PACKAGES: &[&str] = &[
 /// Megabytes the build root needs while it is made.
 const SIZE: u64 = 3500;
 
+/// The same for a tree of files that are only copied.
+const UNPACKED_SIZE: u64 = 900;
+
 /// Makes sure that the build root is there and says where.
 pub fn ensure(progress: &Progress, archive: &Archive<'_>, cache: &Path) -> Result<PathBuf> {
     let root = cache.join("root");
@@ -65,26 +69,12 @@ pub fn ensure(progress: &Progress, archive: &Archive<'_>, cache: &Path) -> Resul
         disk::needs(cache, SIZE)?;
         install_mmdebstrap(progress)?;
         let step = progress.step("build root", "downloading and unpacking Debian packages");
-        let mut make = tool::host("mmdebstrap", cache);
-        // As root of a user namespace, only this mode does without device nodes.
-        make.arg(if is_real_root() {
-            "--mode=root"
-        } else {
-            "--mode=unshare"
-        });
+        let mut make = mmdebstrap("apt", PACKAGES, cache);
         make.args([
-            "--variant=apt",
-            "--format=directory",
-            "--aptopt=APT::Install-Recommends \"false\"",
-            "--aptopt=APT::Sandbox::User \"root\"",
-            "--aptopt=Acquire::Languages \"none\"",
-            "--aptopt=Acquire::Retries \"3\"",
-            "--dpkgopt=force-unsafe-io",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*",
         ]);
-        make.arg(format!("--include={packages}"));
         make.arg(crate::archive::SUITE)
             .arg(fresh)
             .args(archive.sources());
@@ -98,6 +88,58 @@ pub fn ensure(progress: &Progress, archive: &Archive<'_>, cache: &Path) -> Resul
     })?;
     adopt(&root)?;
     Ok(root)
+}
+
+/// Makes sure that a folder of the cache has the files of packages and of all that those depend
+/// on, and says where. The packages are not set up: none of their scripts runs.
+pub fn unpack(
+    progress: &Progress,
+    archive: &Archive<'_>,
+    cache: &Path,
+    name: &str,
+    packages: &[&str],
+) -> Result<PathBuf> {
+    let tree = cache.join(name);
+    let sources = archive.sources().join("\n");
+    let stamp = Stamp::of(&["1", &packages.join(","), &sources]);
+    stamp.ensure(&tree, |fresh| {
+        disk::needs(cache, UNPACKED_SIZE)?;
+        install_mmdebstrap(progress)?;
+        let step = progress.step(name, "downloading and unpacking Debian packages");
+        let mut make = mmdebstrap("extract", packages, cache);
+        make.arg(crate::archive::SUITE)
+            .arg(fresh)
+            .args(archive.sources());
+        let ran = tool::watch(&mut make, &step, None, |_| {})?;
+        if !ran.success {
+            return Err(explain(&ran, &packages.join(" ")));
+        }
+        step.done();
+        Ok(())
+    })?;
+    Ok(tree)
+}
+
+/// A command that makes a Debian tree; what it lacks is the release, the folder, the sources.
+fn mmdebstrap(variant: &str, packages: &[&str], cache: &Path) -> Command {
+    let mut make = tool::host("mmdebstrap", cache);
+    // As root of a user namespace, only this mode does without device nodes.
+    make.arg(if is_real_root() {
+        "--mode=root"
+    } else {
+        "--mode=unshare"
+    });
+    make.arg(format!("--variant={variant}"));
+    make.args([
+        "--format=directory",
+        "--aptopt=APT::Install-Recommends \"false\"",
+        "--aptopt=APT::Sandbox::User \"root\"",
+        "--aptopt=Acquire::Languages \"none\"",
+        "--aptopt=Acquire::Retries \"3\"",
+        "--dpkgopt=force-unsafe-io",
+    ]);
+    make.arg(format!("--include={}", packages.join(",")));
+    make
 }
 
 /// Makes sure that the build root, which is ready to be used, has further packages: those that not

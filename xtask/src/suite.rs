@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::check;
+use crate::clients;
 use crate::error;
 use crate::forgotten;
 use crate::guest;
@@ -71,6 +72,8 @@ pub struct Selection {
     pub long: bool,
     /// How many programs made by chance, if that is to be chosen.
     pub programs: Option<Programs>,
+    /// The tests of other people's programs instead, in an image that has those.
+    pub clients: bool,
 }
 
 /// What has been counted so far.
@@ -99,8 +102,11 @@ pub fn run(project: &mut Project<'_>, selection: &Selection) -> Result<u8> {
 fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals) -> Result<()> {
     let (kernel, modules) = modules::for_lane(project, selection.lane)?;
     let guest = guest::build(project)?;
-    let image = image::dom0(project, &kernel, &modules, &guest)?;
-    let with_host = selection.filter.is_none() && selection.lane.is_plain();
+    let mut image = image::dom0(project, &kernel, &modules, &guest)?;
+    if selection.clients {
+        image = clients::add(project, selection.lane, &image)?;
+    }
+    let with_host = selection.filter.is_none() && !selection.clients && selection.lane.is_plain();
     if with_host && selection.drivers.contains(&Drivers::Rust) {
         for tests in HOST_TESTS {
             on_host(project, tests, totals)?;
@@ -118,6 +124,7 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
         filter: selection.filter.as_deref(),
         long: selection.long,
         programs: selection.programs,
+        clients: selection.clients,
     };
     if with_host && selection.drivers.contains(&Drivers::Rust) {
         in_guest(project, &boot(None, Drivers::Rust), totals)?;

@@ -39,9 +39,6 @@ fn find(name: &str) -> Option<Applet> {
     match name {
         "init" => Some(Applet::Init),
         "agent" => Some(Applet::Agent),
-        _ => suite::ALL
-            .into_iter()
-            .find(|s| s.name == name)
-            .map(Applet::Suite),
+        _ => suite::named(name).map(Applet::Suite),
     }
 }

@@ -104,6 +104,15 @@ pub fn mount_all() {
     ] {
         let _ = fs::create_dir_all(directory);
     }
+    // What udev makes elsewhere: scripts know their files by these names.
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
+        let _ = std::os::unix::fs::symlink(target, format!("/dev/{name}"));
+    }
     // Where the image has no /var/run link, Xen's tools still look there.
     let _ = std::os::unix::fs::symlink("/run", "/var/run");
 }

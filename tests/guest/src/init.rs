@@ -12,6 +12,7 @@
 //! | `mode=domu` | be a guest: run `cmd=` (commas stand for spaces), with `wait=1` wait for xenstore, or be the tests' other side |
 //! | `drivers=rust`, `drivers=c` | whose drivers |
 //! | `slowness=N` | the kernel is so slow that everything takes N times as long |
+//! | `clients=1` | the tests of other people's programs, see [`crate::suite::CLIENTS`], in an image that has those |
 //! | `long=1` | tests take minutes where that shows more |
 //! | `filter=PATTERN` | only these tests: `suite.test` or `test`, with `*`; several with commas |
 //!

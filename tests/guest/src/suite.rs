@@ -5,6 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::boot::Words;
 use crate::drivers;
 use crate::ktap::{equal, skip, Suite, TestResult};
 use crate::sys::{self, Child, Exit};
@@ -20,6 +21,7 @@ pub mod guests;
 pub mod hypercall_buffer;
 pub mod modules;
 pub mod privcmd;
+pub mod programs;
 pub mod toolstack;
 pub mod xenfs;
 
@@ -38,6 +40,24 @@ pub const ALL: [&Suite; 12] = [
     &modules::SUITE,
     &daemons::SUITE,
 ];
+
+/// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
+/// some of them.
+pub const CLIENTS: [&Suite; 1] = [&programs::SUITE];
+
+/// The suites that are to be run here.
+pub fn here() -> &'static [&'static Suite] {
+    if Words::read().get("clients") == Some("1") {
+        &CLIENTS
+    } else {
+        &ALL
+    }
+}
+
+/// A suite by its name.
+pub fn named(name: &str) -> Option<&'static Suite> {
+    ALL.into_iter().chain(CLIENTS).find(|s| s.name == name)
+}
 
 /// How long something that should happen at once may take on a slow machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
