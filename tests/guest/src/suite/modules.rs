@@ -225,6 +225,9 @@ fn use_all() -> TestResult {
 }
 
 fn reload() -> TestResult {
+    if daemons::running() {
+        return skip("the daemons run");
+    }
     rounds("reload", || {
         unload_all()?;
         load_all(drivers_here())?;
