@@ -28,7 +28,9 @@
 //! | `online` | brings memory online that was added | how many blocks |
 //! | `privcmd DOMAIN...` | opens privcmd | what that lets it do, see [`crate::inside::rights`] |
 //! | `increment DOMAIN FRAME` | adds one to a byte of another domain | what it was |
-//! | `proxy STREAMS` | listens by libxenvchan, and sends back what comes, see [`crate::vchan`] | |
+//! | `run COMMAND` | has the shell run it | the end of what it says |
+//! | `proxy DOMAIN STREAMS` | listens for a domain by libxenvchan, and sends back what comes, see [`crate::vchan`] | |
+//! | `exchange DOMAIN STREAMS BYTES` | sends so many in each stream to a guest that listens, and compares what comes back | for each how many bytes went, and their sum |
 //! | `proxied` | waits until nobody listens any more | for each how many bytes came, and their sum |
 
 mod held;
@@ -44,7 +46,7 @@ use crate::device::gntalloc::Granted;
 use crate::device::{Evtchn, Gntalloc};
 use crate::inside;
 use crate::sys;
-use crate::vchan::{self, Echo};
+use crate::vchan::{self, Echo, Place};
 use crate::xenstore::Xenstore;
 use held::Held;
 
@@ -123,6 +125,25 @@ fn serve() -> sys::Result<()> {
         };
         store.write("data/reply", &answer)?;
         last = request;
+    }
+}
+
+/// Runs a command; gives the end of what it said, as much as a key can have.
+fn command(text: &str) -> Result<String, String> {
+    const MOST: usize = 1500;
+    let ran = Command::new("sh")
+        .args(["-c", &format!("exec 2>&1; {text}")])
+        .output()
+        .map_err(|e| e.to_string())?;
+    let said = String::from_utf8_lossy(&ran.stdout).trim().to_owned();
+    let mut from = said.len().saturating_sub(MOST);
+    while !said.is_char_boundary(from) {
+        from += 1;
+    }
+    if ran.status.success() {
+        Ok(said[from..].to_owned())
+    } else {
+        Err(format!("{}: {}", ran.status, &said[from..]))
     }
 }
 
@@ -249,12 +270,20 @@ impl Hands {
             "increment" => inside::increment(word(&mut words)?, word(&mut words)?)
                 .map(|byte| byte.to_string())
                 .map_err(text),
+            "run" => command(&words.collect::<Vec<_>>().join(" ")),
             "proxy" => {
-                self.echoes = (0..word(&mut words)?)
-                    .map(Echo::start)
+                let (domain, streams) = (word(&mut words)?, word(&mut words)?);
+                self.echoes = (0..streams)
+                    .map(|stream| Echo::start(domain, stream))
                     .collect::<std::io::Result<_>>()
                     .map_err(|e| e.to_string())?;
                 Ok(String::new())
+            }
+            "exchange" => {
+                let domain = word(&mut words)?;
+                let (streams, bytes) = (word(&mut words)?, word(&mut words)?);
+                let sums = vchan::send_and_receive(Place::Guest, domain, streams, bytes)?;
+                Ok(vchan::text(&sums))
             }
             "proxied" => {
                 let sums: Result<Vec<_>, _> = self.echoes.drain(..).map(Echo::end).collect();

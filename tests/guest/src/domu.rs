@@ -33,6 +33,8 @@ pub struct Guest {
     /// How much memory it may have at most, in MiB, if that is more than it begins with.
     maximum: u32,
     files: Vec<(String, Vec<u8>)>,
+    /// Further lines of the configuration.
+    lines: String,
 }
 
 impl Guest {
@@ -44,7 +46,15 @@ impl Guest {
             words: String::new(),
             maximum: MEMORY,
             files: Vec::new(),
+            lines: String::new(),
         }
+    }
+
+    /// A further line of the configuration, or one that wins over what it has anyway.
+    pub fn line(mut self, line: &str) -> Self {
+        self.lines += line;
+        self.lines.push('\n');
+        self
     }
 
     /// The guest uses these of our drivers, rather than the kernel's own.
@@ -107,8 +117,8 @@ impl Guest {
             format!(
                 "name = \"{}\"\ntype = \"{kind}\"\nkernel = \"{KERNEL}\"\nramdisk = \"{initrd}\"\n\
                  extra = \"console=hvc0 quiet xen_rust.mode=domu xen_rust.drivers={drivers}{}\"\nmemory = {MEMORY}\nmaxmem = {}\nvcpus = 1\n\
-                 on_crash = \"destroy\"\n",
-                self.name, self.words, self.maximum
+                 on_crash = \"destroy\"\n{}",
+                self.name, self.words, self.maximum, self.lines
             ),
         )?;
         Ok(path)
@@ -185,6 +195,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// One that something else than this program has made.
+    pub fn found(name: &str) -> Result<Self, String> {
+        let id = domain_id(name).ok_or("the guest has no number")?;
+        Ok(Self {
+            name: name.into(),
+            id,
+        })
+    }
+
     /// Its number.
     pub fn id(&self) -> u16 {
         self.id

@@ -13,7 +13,8 @@
 //! - [`abi`]: structures and request numbers,
 //! - [`device`]: the devices as types,
 //! - [`xen`]: hypercalls, which say what Xen thinks of it, and bare domains to be the other side,
-//! - [`xenstore`], [`domu`], [`agent`], [`inside`], [`vchan`]: guests that run, talking to them, and what they try,
+//! - [`xenstore`], [`domu`], [`program`], [`agent`], [`inside`], [`vchan`]: guests that run, talking to them, and what
+//!   they try,
 //! - [`interrupts`]: how often there were any,
 //! - [`resources`]: what must be the same before and after each test,
 //! - [`ktap`]: running tests and saying how they went,
@@ -34,6 +35,7 @@ pub mod init;
 pub mod inside;
 pub mod interrupts;
 pub mod ktap;
+pub mod program;
 pub mod resources;
 pub mod suite;
 pub mod sys;

@@ -2,21 +2,20 @@
 
 //! Streams of bytes between domains by Xen's vchan-socket-proxy.
 //!
-//! The guest's end grants the rings, dom0's end maps them. The guest has the program with its libraries in a folder.
+//! The end that listens grants the rings, the other end maps them: dom0, or another guest. A guest has the program with
+//! its libraries in a folder.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
 use crate::daemons::tool;
-use crate::domu;
 use crate::ktap::line;
+use crate::program;
 
 /// Where a guest has the program.
 pub const FOLDER: &str = "vchan";
 const PROGRAM: &str = "vchan-socket-proxy";
-const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 /// Where the ends of a stream meet, below the guest's directory.
 fn key(stream: usize) -> String {
@@ -51,27 +50,7 @@ pub fn text(sums: &[Sum]) -> String {
 
 /// The program with all it loads, as files for a guest.
 pub fn programs() -> Result<Vec<(String, Vec<u8>)>, String> {
-    let program = tool(PROGRAM);
-    // Lines of `NAME => FILE (ADDRESS)`.
-    let libraries = domu::output(LOADER, &["--list", &program])?;
-    let mut files = vec![
-        (PROGRAM.to_owned(), program.clone()),
-        ("loader".to_owned(), LOADER.to_owned()),
-    ];
-    for line in libraries.lines() {
-        let Some((name, rest)) = line.split_once(" => ") else {
-            continue;
-        };
-        let file = rest.split_whitespace().next().unwrap_or(rest);
-        files.push((name.trim().to_owned(), file.to_owned()));
-    }
-    files
-        .into_iter()
-        .map(|(name, file)| match fs::read(&file) {
-            Ok(content) => Ok((name, content)),
-            Err(error) => Err(format!("{file}: {error}")),
-        })
-        .collect()
+    program::with_libraries(&[&tool(PROGRAM)])
 }
 
 /// Sends back what comes, in a guest.
@@ -82,12 +61,10 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// Starts to listen for domain 0, for the stream with this number.
-    pub fn start(stream: usize) -> io::Result<Self> {
-        let mut proxy = Command::new(format!("/{FOLDER}/loader"))
-            .args(["--library-path", &format!("/{FOLDER}")])
-            .arg(format!("/{FOLDER}/{PROGRAM}"))
-            .args(["-m", "server", "0", &key(stream), "-"])
+    /// Starts to listen for a domain, for the stream with this number.
+    pub fn start(domain: u16, stream: usize) -> io::Result<Self> {
+        let mut proxy = program::in_folder(FOLDER, PROGRAM)
+            .args(["-m", "server", &domain.to_string(), &key(stream), "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -142,14 +119,37 @@ const CHUNK: usize = 1 << 14;
 /// How much of the first stream comes back before it is told: whoever says nothing for minutes is taken to hang.
 const TOLD: usize = 1 << 22;
 
+/// Where the program is that sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In Debian's folder, in dom0.
+    Dom0,
+    /// In a guest's own folder.
+    Guest,
+}
+
+impl Place {
+    fn program(self) -> Command {
+        match self {
+            Self::Dom0 => Command::new(tool(PROGRAM)),
+            Self::Guest => program::in_folder(FOLDER, PROGRAM),
+        }
+    }
+}
+
 /// Sends bytes to a guest that sends them back, in several streams at once, and compares. Gives what was sent in each.
 ///
 /// A ring is one page or less, so that one stream is forever waiting for the other end to be woken; many keep both at
 /// work.
-pub fn send_and_receive(guest: u16, streams: usize, bytes: usize) -> Result<Vec<Sum>, String> {
+pub fn send_and_receive(
+    from: Place,
+    guest: u16,
+    streams: usize,
+    bytes: usize,
+) -> Result<Vec<Sum>, String> {
     std::thread::scope(|scope| {
         let streams: Vec<_> = (0..streams)
-            .map(|stream| scope.spawn(move || send_and_receive_one(guest, stream, bytes)))
+            .map(|stream| scope.spawn(move || send_and_receive_one(from, guest, stream, bytes)))
             .collect();
         streams
             .into_iter()
@@ -163,14 +163,21 @@ pub fn send_and_receive(guest: u16, streams: usize, bytes: usize) -> Result<Vec<
 }
 
 /// The program at this end is killed when all have come.
-fn send_and_receive_one(guest: u16, stream: usize, bytes: usize) -> Result<Sum, String> {
+fn send_and_receive_one(
+    from: Place,
+    guest: u16,
+    stream: usize,
+    bytes: usize,
+) -> Result<Sum, String> {
     let text = |e: io::Error| e.to_string();
-    let mut proxy = Command::new(tool(PROGRAM))
+    let mut proxy = from
+        .program()
         .args(["-m", "client", &guest.to_string()])
         .arg(format!("/local/domain/{guest}/{}", key(stream)))
         .arg("-")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(text)?;
     let result = match (proxy.stdin.take(), proxy.stdout.take()) {
@@ -179,7 +186,14 @@ fn send_and_receive_one(guest: u16, stream: usize, bytes: usize) -> Result<Sum, 
     };
     let killed = proxy.kill().and_then(|()| proxy.wait());
     killed.map_err(text)?;
-    result
+    result.map_err(|error| {
+        let mut said = String::new();
+        if let Some(mut from) = proxy.stderr.take() {
+            // What was said is only to explain the error.
+            let _ = from.read_to_string(&mut said);
+        }
+        format!("{error}; {}", said.trim())
+    })
 }
 
 fn exchange(

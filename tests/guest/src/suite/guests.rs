@@ -15,7 +15,7 @@ use crate::domu::{self, Agent, Guest};
 use crate::interrupts::Interrupts;
 use crate::ktap::{check, equal, fail, line, skip, OrFail, Suite, Test, TestResult};
 use crate::sys::{self, Mapping, PAGE};
-use crate::vchan;
+use crate::vchan::{self, Place};
 use crate::xen::event::Status;
 use crate::xen::{Kind, Xen};
 
@@ -285,9 +285,9 @@ fn proxied(agent: &mut Agent, id: u16, kind: Kind) -> TestResult {
     // of which a guest may have ten at once.
     let whole = boot::long() && kind == Kind::Pv;
     let (streams, bytes) = (8, if whole { 1 << 26 } else { 1 << 15 });
-    tell(agent, &format!("proxy {streams}"))?;
+    tell(agent, &format!("proxy 0 {streams}"))?;
     let begun = Instant::now();
-    let sent = vchan::send_and_receive(id, streams, bytes).or_fail()?;
+    let sent = vchan::send_and_receive(Place::Dom0, id, streams, bytes).or_fail()?;
     line(format_args!(
         "# vchan: {} bytes there and back in {} ms",
         streams * bytes,
