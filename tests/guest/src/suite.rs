@@ -13,6 +13,7 @@ use crate::xen::{BareDomain, Kind};
 
 pub mod balloon;
 pub mod daemons;
+pub mod disks;
 pub mod evtchn;
 pub mod faults;
 pub mod fuzz;
@@ -43,7 +44,7 @@ pub const ALL: [&Suite; 12] = [
 
 /// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
 /// some of them.
-pub const CLIENTS: [&Suite; 1] = [&programs::SUITE];
+pub const CLIENTS: [&Suite; 2] = [&programs::SUITE, &disks::SUITE];
 
 /// The suites that are to be run here.
 pub fn here() -> &'static [&'static Suite] {

@@ -432,6 +432,8 @@ mod tests {
     fn page() -> Vec<(String, String)> {
         let page = include_str!("../../../../docs/clients.md");
         page.lines()
+            .skip_while(|l| !l.starts_with("| program |"))
+            .take_while(|l| l.starts_with('|'))
             .filter_map(|l| l.strip_prefix("| `"))
             .filter_map(|l| l.split_once("` | "))
             .map(|(name, rest)| (name.into(), rest.split(" | ").next().unwrap_or("").into()))
