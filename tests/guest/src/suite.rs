@@ -13,6 +13,7 @@ use crate::xen::{BareDomain, Kind};
 
 pub mod balloon;
 pub mod daemons;
+pub mod device_model;
 pub mod disks;
 pub mod evtchn;
 pub mod faults;
@@ -44,7 +45,7 @@ pub const ALL: [&Suite; 12] = [
 
 /// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
 /// some of them.
-pub const CLIENTS: [&Suite; 2] = [&programs::SUITE, &disks::SUITE];
+pub const CLIENTS: [&Suite; 3] = [&programs::SUITE, &disks::SUITE, &device_model::SUITE];
 
 /// The suites that are to be run here.
 pub fn here() -> &'static [&'static Suite] {
