@@ -21,6 +21,7 @@ pub mod fuzz;
 pub mod gntdev;
 pub mod guests;
 pub mod hypercall_buffer;
+pub mod libvirt;
 pub mod modules;
 pub mod privcmd;
 pub mod programs;
@@ -45,7 +46,12 @@ pub const ALL: [&Suite; 12] = [
 
 /// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
 /// some of them.
-pub const CLIENTS: [&Suite; 3] = [&programs::SUITE, &disks::SUITE, &device_model::SUITE];
+pub const CLIENTS: [&Suite; 4] = [
+    &programs::SUITE,
+    &disks::SUITE,
+    &device_model::SUITE,
+    &libvirt::SUITE,
+];
 
 /// The suites that are to be run here.
 pub fn here() -> &'static [&'static Suite] {
