@@ -70,7 +70,7 @@ help:
 	@echo '                               LONG=1: races and transfers for minutes, not seconds'
 	@echo '  make test LANE=sanitize      the same under KASAN and its like (LANE=sanitize-pv: PV dom0)'
 	@echo '  make test-clients [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1] [LONG=1]'
-	@echo '                               all of xen-utils on the drivers (docs/clients.md)'
+	@echo '                               programs of others on the drivers: xen-utils, QEMU, libvirt, Rust crates'
 	@echo '  make fuzz [SECONDS=60] [SEED=n] [DOM0=pv|pvh] [LANE=...]'
 	@echo '                               programs made by chance, from number n on'
 	@echo '  make bench [DOM0=pv|pvh] [FILTER=name*] [SAVE=1]'

@@ -40,6 +40,7 @@ pub fn run(repo: &Path) -> Result<u8> {
     for folder in [
         "tests/guest",
         "tests/bench",
+        "tests/clients",
         "tests/host",
         "tests/kunit",
         "xtask",
@@ -96,7 +97,13 @@ pub fn run(repo: &Path) -> Result<u8> {
         wrong.push(format!("{LOCKING}: {file} has no lock {field}"));
     }
 
-    for folder in ["xtask", "tests/guest", "tests/bench", "tests/host"] {
+    for folder in [
+        "xtask",
+        "tests/guest",
+        "tests/bench",
+        "tests/clients",
+        "tests/host",
+    ] {
         let path = repo.join(folder).join("Cargo.lock");
         if !path.exists() {
             continue;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context, Result};
 
 use crate::bench;
+use crate::clients;
 use crate::guest;
 use crate::kernel;
 use crate::lane::Lane;
@@ -21,7 +22,14 @@ pub const STATUS: &str = "tools/xen-rust-status";
 
 /// Folders with Rust code, and those of them that are crates of cargo's.
 const CODE: &[&str] = &["drivers", "rust", "tests", "tools", "xtask/src"];
-const CRATES: &[&str] = &["xtask", guest::FOLDER, bench::FOLDER, "tests/host", STATUS];
+const CRATES: &[&str] = &[
+    "xtask",
+    guest::FOLDER,
+    bench::FOLDER,
+    clients::FOLDER,
+    "tests/host",
+    STATUS,
+];
 
 /// Lints everything; a warning is a failure.
 pub fn clippy(project: &Project<'_>, lane: Lane) -> Result<()> {

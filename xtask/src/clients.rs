@@ -13,6 +13,7 @@ use crate::lane::Lane;
 use crate::lock::Lock;
 use crate::project::Project;
 use crate::root;
+use crate::tool;
 
 /// What dom0's image has not, or only busybox's.
 const PACKAGES: &[&str] = &[
@@ -58,6 +59,13 @@ const LEFT_OUT: &[&str] = &[
     "var/run",
 ];
 
+/// The folder, in the repository, of the program that makes the calls of crates; its name, and where
+/// the image has it.
+pub const FOLDER: &str = "tests/clients";
+const PROGRAM: &str = "xen-clients";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const PLACE: &str = "usr/lib/xen-rust/xen-clients";
+
 /// The accounts that the packages' scripts would have made.
 const ACCOUNTS: &str = "\
     root:x:0:0:root:/root:/bin/sh\n\
@@ -89,6 +97,7 @@ pub fn add(project: &Project<'_>, lane: Lane, dom0: &Path) -> Result<PathBuf> {
             PACKAGES,
         )?
     };
+    let program = program(project)?;
     let step = project.progress.step(
         format!("clients' image for lane {}", lane.name()),
         "collecting files",
@@ -99,6 +108,7 @@ pub fn add(project: &Project<'_>, lane: Lane, dom0: &Path) -> Result<PathBuf> {
     more.text("etc/group", GROUPS);
     more.text(PROCESSOR, PROCESSOR_TEXT);
     more.text(LIBVIRT, LIBVIRT_TEXT);
+    more.copy(PLACE, &program)?;
     // An image may be several archives; the later ones' files win.
     let path = project.places.lane(lane).join("clients.cpio");
     fs::copy(dom0, &path).with_context(|| format!("copying {}", dom0.display()))?;
@@ -106,6 +116,22 @@ pub fn add(project: &Project<'_>, lane: Lane, dom0: &Path) -> Result<PathBuf> {
     more.write(&mut file)?;
     step.done();
     Ok(path)
+}
+
+/// Builds the program; gives the executable.
+fn program(project: &Project<'_>) -> Result<PathBuf> {
+    let step = project.progress.step("clients' program", "compiling");
+    let target = project.places.build().join("clients");
+    // In its folder: cargo finds the flags for a static program there.
+    let mut cargo = project
+        .tools
+        .command("cargo", &project.places.repo.join(FOLDER));
+    cargo
+        .args(["build", "--release", "--locked", "--target-dir"])
+        .arg(&target);
+    tool::cargo(&mut cargo, &step, &target.join("build.log"))?;
+    step.done();
+    Ok(target.join(TARGET).join("release").join(PROGRAM))
 }
 
 fn add_tree(image: &mut Archive, tree: &Path, folder: &str) -> Result<()> {

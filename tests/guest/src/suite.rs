@@ -12,6 +12,7 @@ use crate::sys::{self, Child, Exit};
 use crate::xen::{BareDomain, Kind};
 
 pub mod balloon;
+pub mod crates;
 pub mod daemons;
 pub mod device_model;
 pub mod disks;
@@ -46,8 +47,9 @@ pub const ALL: [&Suite; 12] = [
 
 /// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
 /// some of them.
-pub const CLIENTS: [&Suite; 4] = [
+pub const CLIENTS: [&Suite; 5] = [
     &programs::SUITE,
+    &crates::SUITE,
     &disks::SUITE,
     &device_model::SUITE,
     &libvirt::SUITE,
