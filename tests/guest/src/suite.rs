@@ -24,6 +24,7 @@ pub mod guests;
 pub mod hypercall_buffer;
 pub mod libvirt;
 pub mod modules;
+pub mod network;
 pub mod privcmd;
 pub mod programs;
 pub mod toolstack;
@@ -47,10 +48,11 @@ pub const ALL: [&Suite; 12] = [
 
 /// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
 /// some of them.
-pub const CLIENTS: [&Suite; 5] = [
+pub const CLIENTS: [&Suite; 6] = [
     &programs::SUITE,
     &crates::SUITE,
     &disks::SUITE,
+    &network::SUITE,
     &device_model::SUITE,
     &libvirt::SUITE,
 ];
