@@ -27,6 +27,7 @@ pub mod modules;
 pub mod network;
 pub mod privcmd;
 pub mod programs;
+pub mod streams;
 pub mod toolstack;
 pub mod xenfs;
 
@@ -48,13 +49,14 @@ pub const ALL: [&Suite; 12] = [
 
 /// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
 /// some of them.
-pub const CLIENTS: [&Suite; 6] = [
+pub const CLIENTS: [&Suite; 7] = [
     &programs::SUITE,
     &crates::SUITE,
     &disks::SUITE,
     &network::SUITE,
     &device_model::SUITE,
     &libvirt::SUITE,
+    &streams::SUITE,
 ];
 
 /// The suites that are to be run here.
