@@ -23,6 +23,7 @@ pub mod gntdev;
 pub mod guests;
 pub mod hypercall_buffer;
 pub mod libvirt;
+pub mod many;
 pub mod modules;
 pub mod network;
 pub mod privcmd;
@@ -49,7 +50,7 @@ pub const ALL: [&Suite; 12] = [
 
 /// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
 /// some of them.
-pub const CLIENTS: [&Suite; 7] = [
+pub const CLIENTS: [&Suite; 8] = [
     &programs::SUITE,
     &crates::SUITE,
     &disks::SUITE,
@@ -57,6 +58,7 @@ pub const CLIENTS: [&Suite; 7] = [
     &device_model::SUITE,
     &libvirt::SUITE,
     &streams::SUITE,
+    &many::SUITE,
 ];
 
 /// The suites that are to be run here.
