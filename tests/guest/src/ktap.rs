@@ -161,6 +161,7 @@ pub struct Test {
     in_c_only: Option<Kind>,
     watch: bool,
     long: Option<Option<Kind>>,
+    clients: bool,
 }
 
 impl Test {
@@ -176,6 +177,7 @@ impl Test {
             in_c_only: None,
             watch: true,
             long: None,
+            clients: false,
         }
     }
 
@@ -225,6 +227,12 @@ impl Test {
     /// longer to come and go, and a guest that is saved takes minutes.
     pub const fn long_in(mut self, kind: Kind) -> Self {
         self.long = Some(Some(kind));
+        self
+    }
+
+    /// The test is left to `make test-clients`, though others of its suite are made elsewhere, too.
+    pub const fn with_clients(mut self) -> Self {
+        self.clients = true;
         self
     }
 
@@ -358,6 +366,9 @@ impl Here {
         let long = |only: Option<Kind>| only.is_none() || only == self.kind;
         if test.long.is_some_and(long) && !crate::boot::long() {
             return Outcome::Skipped("takes long".into());
+        }
+        if test.clients && !crate::suite::with_clients() {
+            return Outcome::Skipped("left to `make test-clients`".into());
         }
         let in_c = if test.in_c_only.is_none_or(|only| self.kind == Some(only)) {
             test.in_c

@@ -33,7 +33,7 @@ pub mod toolstack;
 pub mod xenfs;
 
 /// All suites, in the order to run them: what unloads modules and ends daemons comes last.
-pub const ALL: [&Suite; 12] = [
+pub const ALL: [&Suite; 14] = [
     &privcmd::SUITE,
     &hypercall_buffer::SUITE,
     &evtchn::SUITE,
@@ -44,12 +44,13 @@ pub const ALL: [&Suite; 12] = [
     &fuzz::SUITE,
     &guests::SUITE,
     &toolstack::SUITE,
+    &programs::SUITE,
+    &streams::SUITE,
     &modules::SUITE,
     &daemons::SUITE,
 ];
 
-/// Those of an image with all of other people's programs (`xen_rust.clients=1`); `toolstack` and `daemons` above have
-/// some of them.
+/// Those of an image with all of other people's programs (`xen_rust.clients=1`).
 pub const CLIENTS: [&Suite; 8] = [
     &programs::SUITE,
     &crates::SUITE,
@@ -61,9 +62,14 @@ pub const CLIENTS: [&Suite; 8] = [
     &many::SUITE,
 ];
 
+/// Whether this is such an image.
+pub fn with_clients() -> bool {
+    Words::read().get("clients") == Some("1")
+}
+
 /// The suites that are to be run here.
 pub fn here() -> &'static [&'static Suite] {
-    if Words::read().get("clients") == Some("1") {
+    if with_clients() {
         &CLIENTS
     } else {
         &ALL

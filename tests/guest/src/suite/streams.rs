@@ -21,7 +21,9 @@ pub const SUITE: Suite = Suite {
     tests: &[
         Test::new("xenstore_by_device", xenstore_by_device),
         Test::new("xenstore_by_xenfs", xenstore_by_xenfs),
-        Test::new("vchan_of_two_guests", vchan_of_two_guests).seconds(400),
+        Test::new("vchan_of_two_guests", vchan_of_two_guests)
+            .with_clients()
+            .seconds(400),
     ],
 };
 
