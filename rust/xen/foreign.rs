@@ -430,6 +430,7 @@ impl Filling {
     ///
     /// `EINVAL` unless there is such a range and `fill` lets these pages be filled, `EBUSY` when it
     /// was to be filled as a whole and has been; `EINTR`, `ENOMEM`, and what `first` says.
+    #[inline]
     pub fn begin(
         right: Authorised<'_>,
         address: usize,
@@ -460,6 +461,9 @@ impl Filling {
     }
 
     /// Takes what the range holds over, if no other call has.
+    //
+    // Inlined, as what it returns would be copied twice on its way.
+    #[inline(always)]
     fn own(
         range: Arc<ForeignRange>,
         vma: &LockedVma<'_>,
@@ -522,6 +526,7 @@ impl Filling {
     }
 
     /// Leaves what has been mapped in the range. Sleeps.
+    #[inline]
     pub fn finish(mut self) {
         let Some(prior) = self.prior.take() else {
             return;
