@@ -24,16 +24,22 @@ use crate::kernel::Kernel;
 use crate::lane::{Dom0, Drivers, Lane};
 use crate::modules;
 use crate::place;
+use crate::program::Program;
 use crate::project::Project;
 use crate::qemu::{Boot, Mode, BENCH_INIT};
-use crate::tool;
 
 use figures::{All, Figures};
 
 /// The measuring program's folder in the repository.
 pub const FOLDER: &str = "tests/bench";
 
-const PROGRAM: &str = "xen-bench";
+const PROGRAM: Program = Program {
+    title: "measuring program",
+    folder: FOLDER,
+    target: "bench",
+    executable: "release/xen-bench",
+};
+
 /// What precedes a line of figures.
 const MARK: &str = "XEN-BENCH ";
 /// The figures that have been committed, and the page about them.
@@ -69,7 +75,7 @@ impl Bench {
         let (kernel, modules) = modules::for_lane(project, self.lane)?;
         let guest = guest::build(project)?;
         let dom0_image = image::dom0(project, &kernel, &modules, &guest)?;
-        let image = add_program(project, &dom0_image, &program(project)?)?;
+        let image = add_program(project, &dom0_image, &PROGRAM.build(project)?)?;
         project.release();
 
         let mut all = All::new(&kernel.release);
@@ -222,22 +228,6 @@ impl Bench {
         );
         u8::from(slower > 0)
     }
-}
-
-/// Builds the measuring program; gives the executable.
-fn program(project: &Project<'_>) -> Result<PathBuf> {
-    let step = project.progress.step("measuring program", "compiling");
-    let target = project.places.build().join("bench");
-    // In its folder: cargo finds the flags for a static program there.
-    let mut cargo = project
-        .tools
-        .command("cargo", &project.places.repo.join(FOLDER));
-    cargo
-        .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(&target);
-    tool::cargo(&mut cargo, &step, &target.join("build.log"))?;
-    step.done();
-    Ok(target.join("release").join(PROGRAM))
 }
 
 /// Adds the measuring program to dom0's image: an image may be several archives.

@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use crate::cpio::Archive;
 use crate::lane::Lane;
 use crate::lock::Lock;
+use crate::program::Program;
 use crate::project::Project;
 use crate::root;
-use crate::tool;
 
 /// What dom0's image has not, or only busybox's.
 const PACKAGES: &[&str] = &[
@@ -59,11 +59,15 @@ const LEFT_OUT: &[&str] = &[
     "var/run",
 ];
 
-/// The folder, in the repository, of the program that makes the calls of crates; its name, and where
-/// the image has it.
+/// The folder, in the repository, of the program that makes the calls of crates, and where the image
+/// has it.
 pub const FOLDER: &str = "tests/clients";
-const PROGRAM: &str = "xen-clients";
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+const PROGRAM: Program = Program {
+    title: "clients' program",
+    folder: FOLDER,
+    target: "clients",
+    executable: "x86_64-unknown-linux-gnu/release/xen-clients",
+};
 const PLACE: &str = "usr/lib/xen-rust/xen-clients";
 
 /// The accounts that the packages' scripts would have made.
@@ -97,7 +101,7 @@ pub fn add(project: &Project<'_>, lane: Lane, dom0: &Path) -> Result<PathBuf> {
             PACKAGES,
         )?
     };
-    let program = program(project)?;
+    let program = PROGRAM.build(project)?;
     let step = project.progress.step(
         format!("clients' image for lane {}", lane.name()),
         "collecting files",
@@ -116,22 +120,6 @@ pub fn add(project: &Project<'_>, lane: Lane, dom0: &Path) -> Result<PathBuf> {
     more.write(&mut file)?;
     step.done();
     Ok(path)
-}
-
-/// Builds the program; gives the executable.
-fn program(project: &Project<'_>) -> Result<PathBuf> {
-    let step = project.progress.step("clients' program", "compiling");
-    let target = project.places.build().join("clients");
-    // In its folder: cargo finds the flags for a static program there.
-    let mut cargo = project
-        .tools
-        .command("cargo", &project.places.repo.join(FOLDER));
-    cargo
-        .args(["build", "--release", "--locked", "--target-dir"])
-        .arg(&target);
-    tool::cargo(&mut cargo, &step, &target.join("build.log"))?;
-    step.done();
-    Ok(target.join(TARGET).join("release").join(PROGRAM))
 }
 
 fn add_tree(image: &mut Archive, tree: &Path, folder: &str) -> Result<()> {

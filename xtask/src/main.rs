@@ -27,6 +27,7 @@ mod lock;
 mod metadata;
 mod modules;
 mod place;
+mod program;
 mod project;
 mod qemu;
 mod root;
