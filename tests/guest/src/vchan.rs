@@ -4,6 +4,11 @@
 //!
 //! The end that listens grants the rings, the other end maps them: dom0, or another guest. A guest has the program with
 //! its libraries in a folder.
+//!
+//! When the program has been told that the other end is there, it waits for an event or for input before it first looks
+//! into its ring. What comes until then may have come with the event that it was told by, as Xen keeps one bit for all:
+//! a guest that does not run meanwhile finds one event, and the program would wait for ever. So whoever listens says
+//! something first, and the other end sends nothing before it has heard that.
 
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -53,6 +58,9 @@ pub fn programs() -> Result<Vec<(String, Vec<u8>)>, String> {
     program::with_libraries(&[&tool(PROGRAM)])
 }
 
+/// What the end that listens says first.
+const GREETING: [u8; 1] = *b"!";
+
 /// Sends back what comes, in a guest.
 #[derive(Debug)]
 pub struct Echo {
@@ -71,6 +79,7 @@ impl Echo {
         let (Some(mut to), Some(mut from)) = (proxy.stdin.take(), proxy.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
+        to.write_all(&GREETING)?;
         let pump = std::thread::spawn(move || {
             let mut sum = Sum::default();
             let mut buffer = vec![0; 1 << 16];
@@ -202,6 +211,12 @@ fn exchange(
     mut from: impl Read,
     bytes: usize,
 ) -> Result<Sum, String> {
+    let mut greeting = [0; GREETING.len()];
+    from.read_exact(&mut greeting)
+        .map_err(|e| format!("stream {number}, without a greeting: {e}"))?;
+    if greeting != GREETING {
+        return Err(format!("stream {number}: another greeting"));
+    }
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || -> io::Result<_> {
             let (mut stream, mut sum) = (Stream::new(number), Sum::default());
