@@ -30,6 +30,10 @@ test:
 test-clients:
 	$(XTASK) test --clients $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(LONG)),--long)
 
+test-install:
+	$(XTASK) test-install $(if $(DOM0),--dom0 $(DOM0)) $(if $(KERNEL),--kernel '$(KERNEL)') \
+		$(if $(SUITE),--suite '$(SUITE)')
+
 fuzz:
 	$(XTASK) fuzz $(options) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
@@ -50,7 +54,7 @@ clean:
 	find rust drivers tests -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
 		-o -name '.*.cmd' -o -name '.*.d' -o -name '*.rmeta' -o -name '*_generated.rs' \) -delete
 	$(RM) *.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers rust-project.json
-	$(RM) -r build/kunit build/sanitize build/sanitize-pv build/stock build/guest build/bench build/host build/clippy build/deb build/doc
+	$(RM) -r build/kunit build/sanitize build/sanitize-pv build/stock build/guest build/bench build/host build/clippy build/deb build/doc build/install
 
 # All that is below build/, the cache too, unless XEN_RUST_CACHE has moved it.
 distclean: clean
@@ -82,13 +86,14 @@ help:
 	@echo '  make audit                   count what has to be trusted, check the rules about it'
 	@echo '  make doc rust-analyzer       documentation, rust-project.json for editors'
 	@echo '  make deb                     the package for Debian, its source, and a tarball, in build/deb'
+	@echo '  make test-install [DOM0=pv|pvh] [KERNEL=release | SUITE=sid]  the package in a Debian dom0'
 	@echo '  make clean distclean         remove what was compiled; remove all of build/'
 	@echo
 	@echo 'Environment: XEN_RUST_CACHE (where the build root and the kernels are, build/cache unless told),'
 	@echo '  NATIVE=1 (use the tools of this host), XEN_RUST_MIRROR, XEN_RUST_SECURITY_MIRROR'
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install build run shell test test-clients fuzz bench bench-check clippy audit deb fmt fmt-check doc \
-	rust-analyzer clean distclean help
+.PHONY: modules modules_install build run shell test test-clients test-install fuzz bench bench-check clippy audit deb fmt fmt-check \
+	doc rust-analyzer clean distclean help
 # Targets after one another: each may set up what the next uses.
 .NOTPARALLEL:

@@ -64,6 +64,13 @@ impl<'a> Archive<'a> {
         &self.sources
     }
 
+    /// The apt source line of another release, from the same mirror.
+    pub fn source_of(&self, suite: &str) -> Option<String> {
+        let own = self.sources.first()?.strip_suffix(" main")?;
+        let mirror = own.strip_suffix(SUITE)?;
+        Some(format!("{mirror}{suite} main"))
+    }
+
     fn marker(&self) -> PathBuf {
         self.dir.join("state/updated")
     }

@@ -11,6 +11,7 @@ use crate::bench::{self, Bench};
 use crate::check;
 use crate::deb;
 use crate::demo::Demo;
+use crate::installation::{Installation, With};
 use crate::kernel::Kernel;
 use crate::krate;
 use crate::lane::{Dom0, Drivers, Lane};
@@ -38,6 +39,8 @@ pub enum Command {
     Audit,
     /// Build the Debian package.
     Package,
+    /// Try the package in a Debian dom0.
+    Install(Installation),
     /// Write the documentation of our crates.
     Document(Lane),
     /// Write rust-project.json for editors.
@@ -135,6 +138,16 @@ fn app() -> clap::Command {
                 "Count what has to be trusted, check the rules about it",
             ),
             command("deb", "Build the Debian package"),
+            command("test-install", "Try the package in a Debian dom0").args([
+                dom0,
+                Arg::new("kernel")
+                    .long("kernel")
+                    .conflicts_with("suite")
+                    .help("Only with Debian's kernel of this release"),
+                Arg::new("suite")
+                    .long("suite")
+                    .help("Only with the kernel of this release of Debian"),
+            ]),
             command("fmt", "Format everything"),
             command("fmt-check", "Say what is not formatted"),
             command("doc", "Write the documentation of our crates").arg(lane(Lane::Kunit)),
@@ -180,6 +193,17 @@ fn command_of(matches: &ArgMatches) -> Command {
         Some(("clippy", matches)) => Command::Clippy(lane(matches)),
         Some(("audit", _)) => Command::Audit,
         Some(("deb", _)) => Command::Package,
+        Some(("test-install", matches)) => Command::Install(Installation {
+            dom0: dom0(matches).unwrap_or(Dom0::Pv),
+            with: match (
+                matches.get_one::<String>("kernel"),
+                matches.get_one::<String>("suite"),
+            ) {
+                (Some(release), _) => With::Kernel(release.clone()),
+                (_, Some(suite)) => With::Suite(suite.clone()),
+                _ => With::Upgrades,
+            },
+        }),
         Some(("fmt", _)) => Command::Format { check: false },
         Some(("fmt-check", _)) => Command::Format { check: true },
         Some(("doc", matches)) => Command::Document(lane(matches)),
@@ -238,7 +262,7 @@ impl Command {
             Command::Demo(demo) => std::slice::from_ref(&demo.lane),
             Command::Test(selection) => std::slice::from_ref(&selection.lane),
             Command::Bench(bench) => std::slice::from_ref(&bench.lane),
-            Command::Format { .. } | Command::Audit | Command::Package => &[],
+            Command::Format { .. } | Command::Audit | Command::Package | Command::Install(_) => &[],
         }
     }
 
@@ -283,6 +307,7 @@ impl Command {
             Command::Bench(bench) => return bench.run(&mut project),
             Command::Clippy(lane) => check::clippy(&project, *lane)?,
             Command::Format { check } => check::format(&project, *check)?,
+            Command::Install(installation) => return installation.run(&project),
             Command::Package => println!("{}", deb::build(&project)?.display()),
             Command::Document(lane) => println!("{}", krate::document(&project, *lane)?.display()),
             Command::Describe(lane) => println!("{}", krate::describe(&project, *lane)?.display()),

@@ -11,10 +11,10 @@ use crate::place;
 use crate::project::{native, Project};
 use crate::root;
 use crate::step::Step;
-use crate::tool;
+use crate::tool::{self, Tools};
 
 /// What building packages takes beyond what every build root has.
-const PACKAGES: &[&str] = &[
+pub const PACKAGES: &[&str] = &[
     "debhelper",
     "dh-dkms",
     "librust-anyhow-dev",
@@ -22,12 +22,11 @@ const PACKAGES: &[&str] = &[
     "librust-serde-dev",
     "librust-serde-json-dev",
     "librust-tempfile-dev",
-    "lintian",
 ];
 
 /// The source package's name, and the package's.
 const SOURCE: &str = "xen-rust";
-const PACKAGE: &str = "xen-rust-dkms";
+pub const PACKAGE: &str = "xen-rust-dkms";
 
 /// What a release is made of besides Debian's own part.
 const DEBIAN: &str = "debian";
@@ -40,14 +39,25 @@ const VERSIONS: &[(&str, &str, &str)] = &[
     ("CHANGELOG.md", "\n## ", "\n"),
 ];
 
-/// Builds all of it; gives the package.
+/// Builds all of it and asks lintian; gives the package.
 pub fn build(project: &Project<'_>) -> Result<PathBuf> {
-    let version = version(&project.places.repo)?;
     if !native() {
         root::add(project.progress, &project.tools, PACKAGES)?;
+        root::add(project.progress, &project.tools, &["lintian"])?;
     }
     let out = project.places.build().join("deb");
-    place::remove_dir(&out)?;
+    let package = build_by(project, &project.tools, &out)?;
+    let changes = find(&out, ".changes")?;
+    let step = project.progress.step("lintian", "reading the packages");
+    lint(project, &out, &changes, &step)?;
+    step.done();
+    Ok(package)
+}
+
+/// Builds all of it in a new folder, by the tools of a release that has [`PACKAGES`]; gives the package.
+pub fn build_by(project: &Project<'_>, tools: &Tools, out: &Path) -> Result<PathBuf> {
+    let version = version(&project.places.repo)?;
+    place::remove_dir(out)?;
     let tree = out.join(format!("{SOURCE}-{version}"));
 
     let step = project
@@ -56,7 +66,7 @@ pub fn build(project: &Project<'_>) -> Result<PathBuf> {
     let time = collect(project, &tree)?;
     // Debian's part is not in the tarball, which is everybody's.
     let tarball = format!("{SOURCE}_{version}.orig.tar.xz");
-    let mut tar = project.tools.command("tar", &out);
+    let mut tar = tools.command("tar", out);
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
     tar.arg(format!("--mtime=@{time}"));
     tar.arg(format!("--exclude={SOURCE}-{version}/{DEBIAN}"));
@@ -67,7 +77,7 @@ pub fn build(project: &Project<'_>) -> Result<PathBuf> {
     let step = project
         .progress
         .step(format!("{PACKAGE} {version}"), "building it");
-    let mut build = project.tools.command("dpkg-buildpackage", &tree);
+    let mut build = tools.command("dpkg-buildpackage", &tree);
     build.env("SOURCE_DATE_EPOCH", &time).args([
         "--build=full",
         "--unsigned-source",
@@ -75,12 +85,58 @@ pub fn build(project: &Project<'_>) -> Result<PathBuf> {
     ]);
     tool::run(&mut build, &step, Some(&out.join("build.log")))?;
     step.done();
+    find(out, ".deb")
+}
 
-    let made = |suffix: &str| find(&out, suffix);
-    let step = project.progress.step("lintian", "reading the packages");
-    lint(project, &out, &made(".changes")?, &step)?;
+/// The same package under another upstream version, as the next release would have it.
+pub fn with_version(
+    project: &Project<'_>,
+    package: &Path,
+    version: &str,
+    other: &str,
+) -> Result<PathBuf> {
+    let out = project.places.build().join("deb");
+    let step = project
+        .progress
+        .step(format!("{PACKAGE} {other}"), "packing it anew");
+    let tree = out.join("other");
+    place::remove_dir(&tree)?;
+    tool::run(
+        project
+            .tools
+            .command("dpkg-deb", &out)
+            .arg("--raw-extract")
+            .args([package, &tree]),
+        &step,
+        None,
+    )?;
+    let sources = |version: &str| tree.join(format!("usr/src/{SOURCE}-{version}"));
+    fs::rename(sources(version), sources(other)).context("renaming its sources")?;
+    // What refers to them: the package's scripts and what is said of it.
+    let mut files = vec![sources(other).join("dkms.conf")];
+    for entry in fs::read_dir(tree.join("DEBIAN")).context("reading what is said of it")? {
+        files.push(entry?.path());
+    }
+    for file in files {
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        // In place: they stay executable.
+        fs::write(&file, text.replace(version, other))
+            .with_context(|| format!("writing {}", file.display()))?;
+    }
+    let file = out.join(format!("{PACKAGE}_{other}-1_amd64.deb"));
+    tool::run(
+        project
+            .tools
+            .command("dpkg-deb", &out)
+            .args(["--root-owner-group", "--build"])
+            .args([&tree, &file]),
+        &step,
+        None,
+    )?;
+    place::remove_dir(&tree)?;
     step.done();
-    made(".deb")
+    Ok(file)
 }
 
 /// The version, which has to be the same wherever it is.

@@ -351,7 +351,8 @@ fn add_tree(image: &mut Archive, from: &Path, to: &str) -> Result<()> {
     Ok(())
 }
 
-fn write(image: &Archive, file: &Path) -> Result<()> {
+/// Writes an archive whole or not at all.
+pub fn write(image: &Archive, file: &Path) -> Result<()> {
     let fresh = temporary(file);
     let out = File::create(&fresh).with_context(|| format!("making {}", fresh.display()))?;
     let mut out = BufWriter::new(out);

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::io::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,13 @@ const FIRST_NODE_MEMORY: u32 = 256;
 /// and one that has just been given an interrupt by Xen takes it twice (`helper_vmrun` leaves
 /// `exception_index` behind): there is room for several times what a boot translates.
 const TRANSLATED: u32 = 1024;
+
+/// Where Xen is to put dom0, if there is a choice of processors.
+const DOM0_NODE: &str = " dom0_nodes=1";
+
+/// With three processors Linux would count time by the TSC, which takes long to read here: it
+/// complains of that every five seconds, in the midst of other lines.
+const CLOCK: &str = " tsc=unstable";
 
 /// The first process of a dom0 that measures.
 pub const BENCH_INIT: &str = "/bench";
@@ -128,27 +135,10 @@ impl Boot<'_> {
     pub fn watch(
         &self,
         project: &Project<'_>,
-        log: &PathBuf,
-        mut each: impl FnMut(&str, Option<(Outcome, String)>),
+        log: &Path,
+        each: impl FnMut(&str, Option<(Outcome, String)>),
     ) -> Result<Verdict> {
-        if let Some(dir) = log.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        let mut log = File::create(log).with_context(|| format!("making {}", log.display()))?;
-        let (mut ours, theirs) = UnixStream::pair().context("making a pipe")?;
-        let theirs = OwnedFd::from(theirs);
-        ours.set_read_timeout(Some(Duration::from_secs(1)))?;
-        let mut command = self.command(project, "stdio")?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(theirs.try_clone()?))
-            .stderr(Stdio::from(theirs));
-        let mut qemu = command.spawn().context("starting QEMU")?;
-        // Our copies of its ends would keep the pipe open after its end.
-        drop(command);
-
         let slowness = self.lane.slowness();
-        let mut console = Console::default();
         let (silence, limit) = match self.mode {
             Mode::Bench | Mode::Scaling => (BENCH_SILENCE, BENCH_LIMIT),
             _ if self.long || self.clients => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
@@ -156,53 +146,7 @@ impl Boot<'_> {
         };
         let limit =
             limit + Duration::from_secs(self.programs.map_or(0, |programs| programs.seconds));
-        let (start, mut heard) = (Instant::now(), Instant::now());
-        let mut stopped = None;
-        let mut line = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            match ours.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => {
-                    heard = Instant::now();
-                    log.write_all(&buffer[..count])
-                        .context("writing the console's log")?;
-                    for byte in &buffer[..count] {
-                        line.push(*byte);
-                        if *byte == b'\n' {
-                            let text = String::from_utf8_lossy(&line).into_owned();
-                            let result = console.take(&text);
-                            each(&text, result);
-                            line.clear();
-                        }
-                    }
-                }
-                Err(error)
-                    if [
-                        ErrorKind::WouldBlock,
-                        ErrorKind::TimedOut,
-                        ErrorKind::Interrupted,
-                    ]
-                    .contains(&error.kind()) => {}
-                Err(error) => return Err(error).context("reading the console"),
-            }
-            if heard.elapsed() > silence {
-                stopped = Some(format!("no output for {} s", silence.as_secs()));
-            } else if start.elapsed() > limit {
-                stopped = Some(format!("not at its end after {} s", limit.as_secs()));
-            }
-            if stopped.is_some() {
-                qemu.kill().context("ending QEMU")?;
-                break;
-            }
-        }
-        qemu.wait().context("waiting for QEMU")?;
-        if !line.is_empty() {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            let result = console.take(&text);
-            each(&text, result);
-        }
-        Ok(console.judge(stopped))
+        watch(self.command(project, "stdio")?, log, silence, limit, each)
     }
 
     /// Boots the machine with its console on the terminal.
@@ -248,42 +192,16 @@ impl Boot<'_> {
             qemu.args(["-cpu", "qemu64,+svm,+npt,+rdrand,+fsgsbase"]);
             qemu.args(["-smp", &vcpus.to_string()]);
         } else {
-            qemu.args(["-accel", &format!("tcg,thread=multi,tb-size={TRANSLATED}")]);
-            qemu.args(["-smp", &(vcpus + 1).to_string()]);
-            // Two nodes, for Xen to tell the processors apart.
-            for (node, processors, size) in [
-                (0, "0", FIRST_NODE_MEMORY),
-                (1, DOMAINS_PROCESSORS, memory - FIRST_NODE_MEMORY),
-            ] {
-                qemu.arg("-object")
-                    .arg(format!("memory-backend-ram,id=memory{node},size={size}M"));
-                qemu.arg("-numa").arg(format!(
-                    "node,nodeid={node},cpus={processors},memdev=memory{node}"
-                ));
-            }
-            qemu.args(["-cpu", "qemu64,+svm,+npt,+rdrand,+fsgsbase,+smap,+smep"]);
+            processors(&mut qemu, vcpus, memory);
         }
         qemu.args(["-m", &memory.to_string()]);
-        qemu.args([
-            "-display",
-            "none",
-            "-no-reboot",
-            "-monitor",
-            "none",
-            "-nic",
-            "none",
-        ]);
-        qemu.args(["-serial", serial]);
-        let mut xen_line = format!(
-            "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning \
-             dom0_mem={dom0_memory}M,max:{dom0_memory}M dom0_max_vcpus={vcpus}"
-        );
+        peripherals(&mut qemu, serial);
+        let mut xen_line = xen_line(dom0_memory, vcpus);
         if !self.mode.measures() {
-            xen_line.push_str(" dom0_nodes=1");
+            xen_line.push_str(DOM0_NODE);
         }
         if self.dom0 == Some(Dom0::Pvh) {
-            xen_line.push_str(" dom0=pvh iommu=1");
-            qemu.args(["-device", "amd-iommu"]);
+            pvh(&mut qemu, &mut xen_line);
         }
         let mut dom0_line = format!(
             "console={} rdinit={} panic=-1 xen_rust.mode={} xen_rust.drivers={}{}",
@@ -305,9 +223,7 @@ impl Boot<'_> {
                 " nokaslr norandmaps kunit.enable=0 xen.event_eoi_delay=0 xen_scrub_pages=1",
             );
         } else {
-            // With three processors Linux would count time by the TSC, which takes long to read here:
-            // it complains of that every five seconds, in the midst of other lines.
-            dom0_line.push_str(" tsc=unstable");
+            dom0_line.push_str(CLOCK);
         }
         if self.mode == Mode::Scaling {
             xen_line.push_str(" dom0_vcpus_pin");
@@ -340,31 +256,218 @@ impl Boot<'_> {
             qemu.arg("-append").arg(dom0_line);
             return Ok(qemu);
         }
-        qemu.arg("-kernel").arg(unpacked_xen(project)?);
-        qemu.arg("-append").arg(xen_line);
-        // A list of modules, each with its command line: a comma that is meant is doubled.
-        let comma = |text: String| text.replace(',', ",,");
-        qemu.arg("-initrd").arg(format!(
-            "{} {},{}",
-            comma(self.vmlinuz.display().to_string()),
-            comma(dom0_line),
-            comma(self.image.display().to_string())
-        ));
+        let xen = unpack_xen(
+            project,
+            &project.tools.file(&format!("/boot/xen-{XEN}-amd64.gz")),
+            &project.places.build().join("xen"),
+        )?;
+        loads(
+            &mut qemu,
+            &xen,
+            &xen_line,
+            &self.vmlinuz,
+            &dom0_line,
+            &self.image,
+        );
         Ok(qemu)
     }
 }
 
+/// A machine that boots from a disk: two vCPUs for dom0, and Linux as an installation has it.
+pub struct Installed<'a> {
+    /// Megabytes, of the machine and of dom0.
+    pub memory: u32,
+    pub dom0_memory: u32,
+    pub dom0: Dom0,
+    pub xen: &'a Path,
+    pub vmlinuz: &'a Path,
+    pub initrd: &'a Path,
+    pub disk: &'a Path,
+    /// What Linux is told, beyond what this machine needs.
+    pub line: &'a str,
+}
+
+impl Installed<'_> {
+    pub fn command(&self, project: &Project<'_>) -> Command {
+        let vcpus = 2;
+        let mut qemu = project
+            .tools
+            .command("qemu-system-x86_64", &project.places.repo);
+        // Debian loads a driver for everything there is.
+        qemu.args(["-machine", "q35", "-nodefaults"]);
+        processors(&mut qemu, vcpus, self.memory);
+        qemu.args(["-m", &self.memory.to_string()]);
+        peripherals(&mut qemu, "stdio");
+        // What is lost when the host fails is made anew.
+        let disk = comma(&self.disk.display().to_string());
+        qemu.arg("-drive").arg(format!(
+            "file={disk},format=raw,if=none,id=disk,cache=unsafe"
+        ));
+        qemu.args(["-device", "ide-hd,drive=disk"]);
+        let mut xen_line = xen_line(self.dom0_memory, vcpus) + DOM0_NODE;
+        if self.dom0 == Dom0::Pvh {
+            pvh(&mut qemu, &mut xen_line);
+        }
+        let line = format!(
+            "root=/dev/sda rootfstype=ext4 ro console=hvc0 panic=-1{CLOCK} {}",
+            self.line
+        );
+        loads(
+            &mut qemu,
+            self.xen,
+            &xen_line,
+            self.vmlinuz,
+            &line,
+            self.initrd,
+        );
+        qemu
+    }
+}
+
+/// The processors and their memory, for dom0 to have `vcpus` of its own.
+fn processors(qemu: &mut Command, vcpus: u32, memory: u32) {
+    qemu.args(["-accel", &format!("tcg,thread=multi,tb-size={TRANSLATED}")]);
+    qemu.args(["-smp", &(vcpus + 1).to_string()]);
+    // Two nodes, for Xen to tell the processors apart.
+    for (node, processors, size) in [
+        (0, "0", FIRST_NODE_MEMORY),
+        (1, DOMAINS_PROCESSORS, memory - FIRST_NODE_MEMORY),
+    ] {
+        qemu.arg("-object")
+            .arg(format!("memory-backend-ram,id=memory{node},size={size}M"));
+        qemu.arg("-numa").arg(format!(
+            "node,nodeid={node},cpus={processors},memdev=memory{node}"
+        ));
+    }
+    qemu.args(["-cpu", "qemu64,+svm,+npt,+rdrand,+fsgsbase,+smap,+smep"]);
+}
+
+/// A serial line, and nothing else.
+fn peripherals(qemu: &mut Command, serial: &str) {
+    qemu.args(["-display", "none", "-no-reboot"]);
+    qemu.args(["-monitor", "none", "-nic", "none", "-serial", serial]);
+}
+
+/// What Xen is told of itself and of dom0.
+fn xen_line(dom0_memory: u32, vcpus: u32) -> String {
+    format!(
+        "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning \
+         dom0_mem={dom0_memory}M,max:{dom0_memory}M dom0_max_vcpus={vcpus}"
+    )
+}
+
+/// Makes dom0 a PVH one.
+fn pvh(qemu: &mut Command, xen_line: &mut String) {
+    xen_line.push_str(" dom0=pvh iommu=1");
+    qemu.args(["-device", "amd-iommu"]);
+}
+
+/// What is loaded: Xen with its line, and as its modules Linux with its own and an initramfs.
+fn loads(
+    qemu: &mut Command,
+    xen: &Path,
+    xen_line: &str,
+    vmlinuz: &Path,
+    line: &str,
+    initrd: &Path,
+) {
+    qemu.arg("-kernel").arg(xen).arg("-append").arg(xen_line);
+    qemu.arg("-initrd").arg(format!(
+        "{} {},{}",
+        comma(&vmlinuz.display().to_string()),
+        comma(line),
+        comma(&initrd.display().to_string())
+    ));
+}
+
+/// In a list of QEMU's, a comma that is meant is doubled.
+fn comma(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+/// Runs a QEMU and reads its console to the end. Each line goes to `log` and to `each`, with a test's
+/// result if it is one.
+pub fn watch(
+    mut command: Command,
+    log: &Path,
+    silence: Duration,
+    limit: Duration,
+    mut each: impl FnMut(&str, Option<(Outcome, String)>),
+) -> Result<Verdict> {
+    if let Some(dir) = log.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut log = File::create(log).with_context(|| format!("making {}", log.display()))?;
+    let (mut ours, theirs) = UnixStream::pair().context("making a pipe")?;
+    let theirs = OwnedFd::from(theirs);
+    ours.set_read_timeout(Some(Duration::from_secs(1)))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(theirs.try_clone()?))
+        .stderr(Stdio::from(theirs));
+    let mut qemu = command.spawn().context("starting QEMU")?;
+    // Our copies of its ends would keep the pipe open after its end.
+    drop(command);
+
+    let mut console = Console::default();
+    let (start, mut heard) = (Instant::now(), Instant::now());
+    let mut stopped = None;
+    let mut line = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match ours.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                heard = Instant::now();
+                log.write_all(&buffer[..count])
+                    .context("writing the console's log")?;
+                for byte in &buffer[..count] {
+                    line.push(*byte);
+                    if *byte == b'\n' {
+                        let text = String::from_utf8_lossy(&line).into_owned();
+                        let result = console.take(&text);
+                        each(&text, result);
+                        line.clear();
+                    }
+                }
+            }
+            Err(error)
+                if [
+                    ErrorKind::WouldBlock,
+                    ErrorKind::TimedOut,
+                    ErrorKind::Interrupted,
+                ]
+                .contains(&error.kind()) => {}
+            Err(error) => return Err(error).context("reading the console"),
+        }
+        if heard.elapsed() > silence {
+            stopped = Some(format!("no output for {} s", silence.as_secs()));
+        } else if start.elapsed() > limit {
+            stopped = Some(format!("not at its end after {} s", limit.as_secs()));
+        }
+        if stopped.is_some() {
+            qemu.kill().context("ending QEMU")?;
+            break;
+        }
+    }
+    qemu.wait().context("waiting for QEMU")?;
+    if !line.is_empty() {
+        let text = String::from_utf8_lossy(&line).into_owned();
+        let result = console.take(&text);
+        each(&text, result);
+    }
+    Ok(console.judge(stopped))
+}
+
 /// Xen as QEMU wants it, which does not unpack.
-fn unpacked_xen(project: &Project<'_>) -> Result<PathBuf> {
-    let packed = project.tools.file(&format!("/boot/xen-{XEN}-amd64.gz"));
-    let unpacked = project.places.build().join("xen");
+pub fn unpack_xen(project: &Project<'_>, packed: &Path, unpacked: &Path) -> Result<PathBuf> {
     let mut gzip = project.tools.command("gzip", &project.places.repo);
     gzip.arg("-dc")
-        .stdin(File::open(&packed).context("opening Debian's Xen")?);
+        .stdin(File::open(packed).context("opening Debian's Xen")?);
     let bytes = gzip.output().context("starting gzip")?;
     if !bytes.status.success() {
         bail!("{} does not unpack", packed.display());
     }
-    place::write(&unpacked, bytes.stdout)?;
-    Ok(unpacked)
+    place::write(unpacked, bytes.stdout)?;
+    Ok(unpacked.to_owned())
 }

@@ -9,13 +9,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::archive::{explain, Archive};
+use crate::archive::{explain, Archive, SUITE};
 use crate::disk;
 use crate::error::surroundings;
 use crate::place;
 use crate::sandbox::inside;
 use crate::stamp::Stamp;
-use crate::step::Progress;
+use crate::step::{Progress, Step};
 use crate::tool::{self, Tools};
 
 /// The Xen release that is booted.
@@ -69,20 +69,13 @@ pub fn ensure(progress: &Progress, archive: &Archive<'_>, cache: &Path) -> Resul
         disk::needs(cache, SIZE)?;
         install_mmdebstrap(progress)?;
         let step = progress.step("build root", "downloading and unpacking Debian packages");
-        let mut make = mmdebstrap("apt", PACKAGES, cache);
-        make.args([
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*",
-        ]);
-        make.arg(crate::archive::SUITE)
-            .arg(fresh)
-            .args(archive.sources());
-        let log = cache.join("root.log");
-        let ran = tool::watch(&mut make, &step, Some(&log), |_| {})?;
-        if !ran.success {
-            return Err(explain(&ran, "the build root's packages"));
-        }
+        bootstrap(
+            (SUITE, archive.sources()),
+            &step,
+            fresh,
+            PACKAGES,
+            &cache.join("root.log"),
+        )?;
         step.done();
         Ok(())
     })?;
@@ -118,6 +111,29 @@ pub fn unpack(
         Ok(())
     })?;
     Ok(tree)
+}
+
+/// Makes a tree of a Debian release, by its name and sources, in a new folder: of these packages, and
+/// what apt itself needs, all set up, without their documentation.
+pub fn bootstrap(
+    (suite, sources): (&str, &[String]),
+    step: &Step,
+    fresh: &Path,
+    packages: &[&str],
+    log: &Path,
+) -> Result<()> {
+    let mut make = mmdebstrap("apt", packages, Path::new("/"));
+    make.args([
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+    ]);
+    make.arg(suite).arg(fresh).args(sources);
+    let ran = tool::watch(&mut make, step, Some(log), |_| {})?;
+    if !ran.success {
+        return Err(explain(&ran, "Debian's packages"));
+    }
+    Ok(())
 }
 
 /// A command that makes a Debian tree; what it lacks is the release, the folder, the sources.
@@ -171,9 +187,9 @@ pub fn add(progress: &Progress, tools: &Tools, packages: &[&str]) -> Result<()> 
     Ok(())
 }
 
-/// Gives the build root what the host knows of its network, for cargo to download crates: the name
+/// Gives a root what the host knows of its network, for cargo to download crates: the name
 /// server, and the certificates it trusts, which behind a company's proxy are not Debian's alone.
-fn adopt(root: &Path) -> Result<()> {
+pub fn adopt(root: &Path) -> Result<()> {
     const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
     let certificates = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let certificates = certificates.unwrap_or_else(|| PathBuf::from(CERTIFICATES));
@@ -184,7 +200,7 @@ fn adopt(root: &Path) -> Result<()> {
         // What the host does not have, the root has to do without.
         if let Ok(content) = fs::read(from) {
             place::write(&inside(root, Path::new(to)), content)
-                .with_context(|| format!("giving the build root the host's {to}"))?;
+                .with_context(|| format!("giving a root the host's {to}"))?;
         }
     }
     Ok(())

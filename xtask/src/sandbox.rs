@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::libc;
-use nix::mount::{mount, MsFlags};
+use nix::mount::{mount, umount, MsFlags};
 use nix::sched::{unshare, CloneFlags};
 use nix::sys::signal::{kill, SigSet, SigmaskHow, Signal};
 use nix::sys::termios::{tcgetattr, tcsetattr, SetArg, Termios};
@@ -173,6 +173,24 @@ fn bind(from: &Path, on: &Path) -> Result<()> {
         None::<&str>,
     )
     .with_context(|| format!("mounting {} on {}", from.display(), on.display()))
+}
+
+/// Shows a folder at another place, without what is mounted below it.
+pub fn view(folder: &Path, at: &Path) -> Result<()> {
+    fs::create_dir_all(at).with_context(|| format!("making {}", at.display()))?;
+    mount(
+        Some(folder),
+        at,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .with_context(|| format!("mounting {} on {}", folder.display(), at.display()))
+}
+
+/// Undoes that.
+pub fn unmount(at: &Path) -> Result<()> {
+    umount(at).with_context(|| format!("unmounting {}", at.display()))
 }
 
 /// Makes a build root ready to run programs: its /proc, /dev and /tmp, and `shared` folders at
