@@ -207,7 +207,7 @@ fn find(folder: &Path, suffix: &str) -> Result<PathBuf> {
 fn lint(project: &Project<'_>, out: &Path, changes: &Path, step: &Step) -> Result<()> {
     let mut lintian = project.tools.command("lintian", out);
     lintian
-        .args(["--allow-root", "--no-tag-display-limit", "--info"])
+        .args(["--allow-root", "--tag-display-limit", "0", "--info"])
         .args(["--display-info", "--pedantic"])
         .args(["--fail-on", "error,warning,info,pedantic"])
         .arg(changes);
