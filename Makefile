@@ -53,8 +53,8 @@ audit deb fmt fmt-check doc rust-analyzer:
 clean:
 	find rust drivers tests -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
 		-o -name '.*.cmd' -o -name '.*.d' -o -name '*.rmeta' -o -name '*_generated.rs' \) -delete
-	$(RM) *.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers rust-project.json
-	$(RM) -r build/kunit build/sanitize build/sanitize-pv build/stock build/guest build/bench build/host build/clippy build/deb build/doc build/install
+	$(RM) *.o .*.o *.ko *.mod *.mod.c .*.cmd modules.order Module.symvers rust-project.json
+	$(RM) -r build/kunit build/sanitize build/sanitize-pv build/stock build/guest build/clients build/bench build/host build/clippy build/deb build/doc build/install
 
 # All that is below build/, the cache too, unless XEN_RUST_CACHE has moved it.
 distclean: clean
