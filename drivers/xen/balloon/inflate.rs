@@ -37,7 +37,8 @@ use xen::{
     memory::{
         self,
         stats,
-        Reservoir, //
+        Reservoir,
+        BLOCK_PAGES, //
     },
 };
 
@@ -56,7 +57,9 @@ pub(crate) struct Balloon {
     floor: AtomicUsize,
     /// Whether pages are cleared before they are given away.
     scrub: AtomicBool,
-    /// Pages in the reservoir, for those who do not want to wait for its lock.
+    /// Pages in the reservoir, for those who do not want to wait for its lock. Pages that are on their
+    /// way are counted: here before they are missing in the kernel's figure, and until they are back
+    /// there.
     ballooned: AtomicUsize,
     /// Whether memory can be added to what the kernel knows of.
     can_grow: bool,
@@ -128,7 +131,12 @@ impl Balloon {
 
     /// The highest target that can be reached without adding memory.
     fn reachable(&self) -> usize {
-        stats::current_pages().saturating_add(self.ballooned.load(Ordering::Relaxed))
+        // On either side, as pages may move meanwhile: it is better to count them twice, and to find
+        // out later that there are none, than to refuse a target because of pages on their way.
+        let before = self.ballooned.load(Ordering::Acquire);
+        let current = stats::current_pages();
+        let after = self.ballooned.load(Ordering::Acquire);
+        current.saturating_add(before.max(after))
     }
 
     /// The highest target that is accepted: what Xen lets the domain have, where memory can be added.
@@ -149,6 +157,14 @@ impl Balloon {
 
     /// Gives or takes a block or less. Says whether the target is reached.
     fn step(&self, reservoir: &mut Reservoir) -> Result<bool> {
+        let moved = self.move_pages(reservoir);
+        self.ballooned.store(reservoir.len(), Ordering::Release);
+        moved?;
+        Ok(stats::current_pages() == self.target())
+    }
+
+    /// Gives or takes a block or less.
+    fn move_pages(&self, reservoir: &mut Reservoir) -> Result {
         let target = self.target();
         let current = stats::current_pages();
         match current.cmp(&target) {
@@ -158,7 +174,10 @@ impl Balloon {
                 if spare == 0 {
                     return Err(ENOMEM);
                 }
-                reservoir.give((current - target).min(spare), self.scrub())?;
+                let want = (current - target).min(spare).min(BLOCK_PAGES);
+                self.ballooned
+                    .store(reservoir.len().saturating_add(want), Ordering::Release);
+                reservoir.give(want, self.scrub())?;
             }
             cmp::Ordering::Less => {
                 if reservoir.is_empty() {
@@ -169,8 +188,7 @@ impl Balloon {
             }
             cmp::Ordering::Equal => {}
         }
-        self.ballooned.store(reservoir.len(), Ordering::Relaxed);
-        Ok(stats::current_pages() == self.target())
+        Ok(())
     }
 
     fn tell(&self) {
