@@ -8,6 +8,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use crate::ktap::{fail, TestResult};
 use crate::sys::{self, Errno};
 use crate::xen::Xen;
 
@@ -173,6 +174,22 @@ pub fn meminfo(field: &str) -> Option<u64> {
 /// What a CPU keeps for itself of the pages that were freed on it is free as well, but is not counted as such.
 pub fn free_memory() -> u64 {
     meminfo("MemFree").unwrap_or(0) + kept_by_cpus()
+}
+
+/// Does the work, and finds less than so many KiB gone afterwards.
+///
+/// What is lost is lost each time. Others take memory and give it back, so there are three attempts.
+pub fn loses_less_than(kib: u64, mut work: impl FnMut() -> TestResult) -> TestResult {
+    let mut least = u64::MAX;
+    for _ in 0..3 {
+        let before = free_memory();
+        work()?;
+        least = least.min(before.saturating_sub(free_memory()));
+        if least < kib {
+            return Ok(());
+        }
+    }
+    fail(format_args!("{least} KiB are gone each time"))
 }
 
 /// The pages on the CPUs' own lists of free ones, in KiB.

@@ -8,7 +8,7 @@ use super::each_grantor;
 use crate::boot;
 use crate::device::Gntdev;
 use crate::ktap::{check, equal, FailsWith, TestResult};
-use crate::resources::free_memory;
+use crate::resources::loses_less_than;
 use crate::suite::{kill_after, scaled, NEVER, SOON};
 use crate::sys::{self, Child, Exit, PAGE};
 
@@ -286,14 +286,11 @@ pub fn leaks_nothing() -> TestResult {
             Ok(())
         };
         rounds(2)?;
-        let before = free_memory();
-        rounds(times)?;
-        sys::eventually(SOON, || grantor.in_use() == 0);
-        let lost = before.saturating_sub(free_memory());
         // Half of what it would be if the pages behind the grants stayed.
-        check(
-            lost < (64 * times * 2) as u64,
-            format_args!("{lost} KiB are gone"),
-        )
+        loses_less_than((64 * times * 2) as u64, || {
+            rounds(times)?;
+            sys::eventually(SOON, || grantor.in_use() == 0);
+            Ok(())
+        })
     })
 }

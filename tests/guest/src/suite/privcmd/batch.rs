@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::abi::privcmd as abi;
 use crate::device::{HypercallBuffer, Privcmd};
 use crate::ktap::{check, equal, FailsWith, TestResult};
-use crate::resources::free_memory;
+use crate::resources::loses_less_than;
 use crate::suite::{each_kind, kill_after, scaled, SOON};
 use crate::sys::{self, Child, Errno, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind};
@@ -452,13 +452,7 @@ pub fn leaks_nothing() -> TestResult {
         };
         // What is kept ready for the next time is there after a few.
         rounds(2)?;
-        let before = free_memory();
-        rounds(times)?;
-        let lost = before.saturating_sub(free_memory());
         // Half of what it would be if the pages stayed.
-        check(
-            lost < (count * times * 2) as u64,
-            format_args!("{lost} KiB are gone"),
-        )
+        loses_less_than((count * times * 2) as u64, || rounds(times))
     })
 }
