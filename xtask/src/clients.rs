@@ -70,11 +70,14 @@ const PROGRAM: Program = Program {
 };
 const PLACE: &str = "usr/lib/xen-rust/xen-clients";
 
-/// The accounts that the packages' scripts would have made.
+/// The accounts that the packages' scripts would have made, and those that a device model with few rights can be.
 const ACCOUNTS: &str = "\
     root:x:0:0:root:/root:/bin/sh\n\
-    nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
-const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\n";
+    nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n\
+    xen-qemuuser-reaper:x:131071:131071::/nonexistent:/usr/sbin/nologin\n\
+    xen-qemuuser-range-base:x:131072:131072::/nonexistent:/usr/sbin/nologin\n";
+const GROUPS: &str = "\
+    root:x:0:\nnogroup:x:65534:\nxen-qemuuser-reaper:x:131071:\nxen-qemuuser-range-base:x:131072:\n";
 
 /// libvirt starts only where it knows a processor that has nothing beyond what this one has. All that
 /// it knows have SEP, which Xen hides on AMD's, or VME, which QEMU does not emulate: here is its least

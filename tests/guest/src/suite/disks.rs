@@ -55,16 +55,16 @@ impl Drop for Image {
 }
 
 /// A loop device on an image; undone when dropped.
-struct Loop(String);
+pub(super) struct Loop(String);
 
 impl Loop {
-    fn new(image: &str) -> TestResult<Self> {
+    pub(super) fn new(image: &str) -> TestResult<Self> {
         let device = run("losetup", &["-f"])?.trim().to_owned();
         run("losetup", &[&device, image])?;
         Ok(Self(device))
     }
 
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         &self.0
     }
 }
