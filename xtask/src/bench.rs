@@ -12,6 +12,7 @@ mod floor;
 mod picture;
 mod table;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,13 @@ const PAGE: &str = "docs/performance.md";
 const SCALING: &str = "scaling";
 /// How much slower an operation may have become.
 const TOLERANCE: f64 = 0.03;
+/// The same for binding ports and closing them: the kernel frees interrupts after a grace period, now within a sample,
+/// now within another.
+const TOLERANCE_OF_PORTS: f64 = 0.1;
+const OF_PORTS: [&str; 2] = ["ports_", "bind_unbind"];
+/// How often an operation is measured that seems slower. Where it leaves work for later, or memory lies elsewhere, it
+/// takes more in one boot than in another; one that has become slower does so in each.
+const ATTEMPTS: usize = 4;
 
 /// What to do with the figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +77,14 @@ pub struct Bench {
     pub then: Then,
 }
 
+/// What is measured in one boot.
+struct Part<'a> {
+    dom0: Dom0,
+    drivers: Drivers,
+    mode: Mode,
+    filter: Option<&'a str>,
+}
+
 impl Bench {
     /// Measures; gives the exit status.
     pub fn run(&self, project: &mut Project<'_>) -> Result<u8> {
@@ -86,8 +102,17 @@ impl Bench {
         for dom0 in &self.dom0 {
             for drivers in drivers {
                 for mode in self.modes() {
-                    let figures = self.measure(project, &kernel, &image, *dom0, *drivers, mode)?;
-                    all.add(*dom0, *drivers, figures);
+                    let part = Part {
+                        dom0: *dom0,
+                        drivers: *drivers,
+                        mode,
+                        filter: self.filter.as_deref(),
+                    };
+                    all.add(
+                        *dom0,
+                        *drivers,
+                        self.measure(project, &kernel, &image, &part)?,
+                    );
                 }
             }
         }
@@ -96,7 +121,11 @@ impl Bench {
             let path = repo.join(COMMITTED);
             let text =
                 fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            return Ok(self.compare(&All::parse(&text)?, &all));
+            let committed = All::parse(&text)?;
+            for _ in 1..ATTEMPTS {
+                self.once_more(project, &kernel, &image, &committed, &mut all)?;
+            }
+            return Ok(self.compare(&committed, &all));
         }
         print!("{}", table::text(&all));
         let build = project.places.build().join("bench");
@@ -137,10 +166,14 @@ impl Bench {
         project: &Project<'_>,
         kernel: &Kernel,
         image: &Path,
-        dom0: Dom0,
-        drivers: Drivers,
-        mode: Mode,
+        part: &Part<'_>,
     ) -> Result<Figures> {
+        let Part {
+            dom0,
+            drivers,
+            mode,
+            filter,
+        } = *part;
         let (kind, several) = match mode {
             Mode::Scaling => ("scaling", ", several processors"),
             _ => ("bench", ""),
@@ -165,7 +198,7 @@ impl Bench {
             dom0: Some(dom0),
             drivers,
             mode,
-            filter: self.filter.as_deref(),
+            filter,
             long: false,
             programs: None,
             clients: false,
@@ -190,6 +223,54 @@ impl Bench {
         Ok(figures)
     }
 
+    /// Measures again what takes more than it may, and keeps the lower figures.
+    fn once_more(
+        &self,
+        project: &mut Project<'_>,
+        kernel: &Kernel,
+        image: &Path,
+        committed: &All,
+        all: &mut All,
+    ) -> Result<()> {
+        for dom0 in &self.dom0 {
+            let slower = self.slower(*dom0, committed, all);
+            if slower.is_empty() {
+                continue;
+            }
+            let whole: BTreeSet<_> = slower.iter().map(|name| table::whole(name)).collect();
+            let filter = whole.into_iter().collect::<Vec<_>>().join(",");
+            println!("{}, once more: {filter}", dom0.name().to_uppercase());
+            let part = Part {
+                dom0: *dom0,
+                drivers: Drivers::Rust,
+                mode: Mode::Bench,
+                filter: Some(&filter),
+            };
+            let again = self.measure(project, kernel, image, &part)?;
+            all.lower(*dom0, part.drivers, &again);
+        }
+        Ok(())
+    }
+
+    /// The operations that take more than they may.
+    fn slower(&self, dom0: Dom0, committed: &All, found: &All) -> Vec<String> {
+        let (Some(old), Some(new)) = (
+            committed.of(dom0, Drivers::Rust),
+            found.of(dom0, Drivers::Rust),
+        ) else {
+            return Vec::new();
+        };
+        old.operations()
+            .iter()
+            .filter(|(name, _)| table::wanted(self.filter.as_deref(), name))
+            .filter(|(name, old)| {
+                let new = new.operations().get(*name);
+                new.map_or(false, |new| *new > **old * (1.0 + tolerance(name)))
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     /// Says what has become slower and what faster; gives the exit status.
     fn compare(&self, committed: &All, found: &All) -> u8 {
         let mut slower = 0;
@@ -207,14 +288,14 @@ impl Bench {
                         println!("{name} {operation}: {old:.0} instructions, no longer measured");
                         slower += 1;
                     }
-                    Some(new) if *new > old * (1.0 + TOLERANCE) => {
+                    Some(new) if *new > old * (1.0 + tolerance(operation)) => {
                         println!(
                             "{name} {operation}: {old:.0} instructions, now {new:.0} ({:+.1} %)",
                             (new / old - 1.0) * 100.0
                         );
                         slower += 1;
                     }
-                    Some(new) if *new < old * (1.0 - TOLERANCE) => println!(
+                    Some(new) if *new < old * (1.0 - tolerance(operation)) => println!(
                         "{name} {operation}: {old:.0} instructions, now only {new:.0} \
                          (`make bench SAVE=1` keeps it so)"
                     ),
@@ -223,10 +304,20 @@ impl Bench {
             }
         }
         println!(
-            "{slower} operations have become slower by more than {:.0} %",
-            TOLERANCE * 100.0
+            "{slower} operations have become slower by more than {:.0} %, or {:.0} % where ports are bound",
+            TOLERANCE * 100.0,
+            TOLERANCE_OF_PORTS * 100.0
         );
         u8::from(slower > 0)
+    }
+}
+
+/// How much slower an operation may have become, of its figure.
+fn tolerance(operation: &str) -> f64 {
+    if OF_PORTS.iter().any(|name| operation.starts_with(name)) {
+        TOLERANCE_OF_PORTS
+    } else {
+        TOLERANCE
     }
 }
 

@@ -96,9 +96,11 @@ impl Report {
 
     /// Whether an operation is to be measured.
     pub fn wants(&self, name: &str) -> bool {
-        self.filter
-            .as_deref()
-            .is_none_or(|filter| ktap::matches(filter, name))
+        self.filter.as_deref().is_none_or(|filter| {
+            filter
+                .split(',')
+                .any(|pattern| ktap::matches(pattern, name))
+        })
     }
 
     /// Measures an operation on `items` things; the figures are for each of them.

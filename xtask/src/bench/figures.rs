@@ -227,6 +227,18 @@ impl All {
         }
     }
 
+    /// Of what was measured again keeps the lower figure.
+    pub fn lower(&mut self, dom0: Dom0, drivers: Drivers, again: &Figures) {
+        let Some(figures) = self.boots.get_mut(&(dom0.name(), drivers.name())) else {
+            return;
+        };
+        for (name, figure) in &mut figures.operations {
+            if let Some(again) = again.operations.get(name) {
+                *figure = figure.min(*again);
+            }
+        }
+    }
+
     pub fn of(&self, dom0: Dom0, drivers: Drivers) -> Option<&Figures> {
         self.boots.get(&(dom0.name(), drivers.name()))
     }
@@ -342,6 +354,18 @@ pub mod tests {
         assert_eq!(figures.unsupported(), sample(1.0).unsupported());
         assert_eq!(figures.scaling()["notify one 2"], 9.0);
         assert_eq!(All::parse(&new.to_json()).unwrap(), new);
+    }
+
+    #[test]
+    fn the_lower_figure_counts() {
+        let mut all = All::new("7.3.4");
+        all.add(Dom0::Pv, Drivers::Rust, sample(1.0));
+        for again in [0.5, 2.0] {
+            all.lower(Dom0::Pv, Drivers::Rust, &sample(again));
+            all.lower(Dom0::Pvh, Drivers::Rust, &sample(again));
+        }
+        assert_eq!(all.of(Dom0::Pv, Drivers::Rust), Some(&sample(0.5)));
+        assert_eq!(all.of(Dom0::Pvh, Drivers::Rust), None);
     }
 
     #[test]

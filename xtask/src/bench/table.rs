@@ -291,11 +291,17 @@ pub fn replace(page: &str, tables: &str) -> Result<String> {
     Ok(format!("{before}{BEGIN}\n{tables}{END}{after}"))
 }
 
-/// Whether an operation is one of those asked for; `*` stands for anything.
+/// Whether an operation is one of those asked for, in patterns with commas between them; `*` stands for anything.
 pub fn wanted(filter: Option<&str>, operation: &str) -> bool {
-    // A part is measured with its operation.
-    let whole = operation.split('.').next().unwrap_or(operation);
-    filter.map_or(true, |filter| matches(filter, whole))
+    let whole = whole(operation);
+    filter.map_or(true, |filter| {
+        filter.split(',').any(|pattern| matches(pattern, whole))
+    })
+}
+
+/// The operation that one is a part of: it is measured with it.
+pub fn whole(operation: &str) -> &str {
+    operation.split('.').next().unwrap_or(operation)
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
