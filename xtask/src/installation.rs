@@ -190,6 +190,10 @@ fn serve(
         "the modules are installed for the kernel",
         machine.takes(kernel, Some(&version))?,
     );
+    tally.expect(
+        "they are signed by DKMS",
+        machine.takes_signed_by_dkms(kernel)?,
+    );
     tally.add(&machine.boot(
         project,
         &Boot {
@@ -231,6 +235,10 @@ fn install(
     tally.expect(
         "the modules are installed for the kernel",
         machine.takes(old, Some(version))?,
+    );
+    tally.expect(
+        "they are signed by DKMS",
+        machine.takes_signed_by_dkms(old)?,
     );
     tally.expect(
         "a kernel whose source is missing is told of",

@@ -344,15 +344,28 @@ impl Machine {
     /// Whether our modules of this version are what `modprobe` takes for a kernel, or the kernel's own,
     /// which have none.
     pub fn takes(&self, kernel: &Packaged, version: Option<&str>) -> Result<bool> {
+        let versions = self.modules(kernel, "version")?;
+        Ok(versions
+            .iter()
+            .all(|found| found == version.unwrap_or_default()))
+    }
+
+    /// Whether what `modprobe` takes for a kernel is signed by DKMS.
+    pub fn takes_signed_by_dkms(&self, kernel: &Packaged) -> Result<bool> {
+        let signers = self.modules(kernel, "signer")?;
+        Ok(signers.iter().all(|signer| signer.starts_with("DKMS ")))
+    }
+
+    /// A field of each of the modules that `modprobe` takes for a kernel.
+    fn modules(&self, kernel: &Packaged, field: &str) -> Result<Vec<String>> {
+        let mut values = Vec::new();
         for module in MODULES {
             let mut ask = self.command("modinfo");
             ask.args(["--set-version", &kernel.release]);
-            ask.args(["--field", "version", module]);
-            if tool::output(&mut ask)?.trim() != version.unwrap_or_default() {
-                return Ok(false);
-            }
+            ask.args(["--field", field, module]);
+            values.push(tool::output(&mut ask)?.trim().to_owned());
         }
-        Ok(true)
+        Ok(values)
     }
 
     pub fn has_metadata(&self, release: &str) -> bool {
