@@ -66,9 +66,7 @@ impl<'a> Archive<'a> {
 
     /// The apt source line of another release, from the same mirror.
     pub fn source_of(&self, suite: &str) -> Option<String> {
-        let own = self.sources.first()?.strip_suffix(" main")?;
-        let mirror = own.strip_suffix(SUITE)?;
-        Some(format!("{mirror}{suite} main"))
+        source_of(self.sources.first()?, suite)
     }
 
     fn marker(&self) -> PathBuf {
@@ -294,6 +292,20 @@ fn sources(progress: &Progress) -> Result<Vec<String>> {
     .collect())
 }
 
+/// A source line of [`SUITE`] as one of another release.
+///
+/// The lists of a release in the making are signed for a week. A mirror that stays at one state for
+/// longer is as good to try a package with.
+fn source_of(line: &str, suite: &str) -> Option<String> {
+    let mirror = line.strip_suffix(" main")?.strip_suffix(SUITE)?;
+    let mirror = mirror.strip_prefix("deb ")?;
+    let mirror = match mirror.strip_prefix('[') {
+        Some(options) => format!(" {options}"),
+        None => format!("] {mirror}"),
+    };
+    Some(format!("deb [check-valid-until=no{mirror}{suite} main"))
+}
+
 /// What apt on this host fetches lists from: an address and a release a line.
 fn host_targets(progress: &Progress) -> Result<String> {
     let ask = || {
@@ -383,6 +395,23 @@ linux-source-7.2 | 7.2.10-1~bpo13+1 | mirror trixie-backports/main amd64 Package
 linux-source-7.2 | 7.2.12-1~bpo13+1 | other trixie-backports/main amd64 Packages
 linux-source-7.2 | 6.12.1-1 | mirror trixie/main amd64 Packages
 ";
+
+    #[test]
+    fn another_release_is_of_the_same_mirror() {
+        let plain = source_of("deb http://mirror/debian/ trixie main", "sid");
+        assert_eq!(
+            plain.as_deref(),
+            Some("deb [check-valid-until=no] http://mirror/debian/ sid main")
+        );
+        let signed = source_of(
+            "deb [signed-by=/key] http://mirror/debian/ trixie main",
+            "sid",
+        );
+        assert_eq!(
+            signed.as_deref(),
+            Some("deb [check-valid-until=no signed-by=/key] http://mirror/debian/ sid main")
+        );
+    }
 
     #[test]
     fn versions_of_one_suite() {
