@@ -254,17 +254,13 @@ impl Bench {
 
     /// The operations that take more than they may.
     fn slower(&self, dom0: Dom0, committed: &All, found: &All) -> Vec<String> {
-        let (Some(old), Some(new)) = (
-            committed.of(dom0, Drivers::Rust),
-            found.of(dom0, Drivers::Rust),
-        ) else {
-            return Vec::new();
-        };
-        old.operations()
-            .iter()
+        let old = committed.of(dom0, Drivers::Rust).map(Figures::operations);
+        let new = found.of(dom0, Drivers::Rust).map(Figures::operations);
+        old.into_iter()
+            .flatten()
             .filter(|(name, _)| table::wanted(self.filter.as_deref(), name))
             .filter(|(name, old)| {
-                let new = new.operations().get(*name);
+                let new = new.and_then(|new| new.get(*name));
                 new.map_or(false, |new| *new > **old * (1.0 + tolerance(name)))
             })
             .map(|(name, _)| name.clone())

@@ -229,12 +229,11 @@ impl All {
 
     /// Of what was measured again keeps the lower figure.
     pub fn lower(&mut self, dom0: Dom0, drivers: Drivers, again: &Figures) {
-        let Some(figures) = self.boots.get_mut(&(dom0.name(), drivers.name())) else {
-            return;
-        };
-        for (name, figure) in &mut figures.operations {
-            if let Some(again) = again.operations.get(name) {
-                *figure = figure.min(*again);
+        if let Some(figures) = self.boots.get_mut(&(dom0.name(), drivers.name())) {
+            for (name, figure) in &mut figures.operations {
+                if let Some(again) = again.operations.get(name) {
+                    *figure = figure.min(*again);
+                }
             }
         }
     }
