@@ -255,6 +255,12 @@ impl Drop for UnpopulatedPages {
                 args.dev = device.as_raw();
                 args.pages = self.pages.as_mut_ptr();
                 args.frames = frames.as_mut_ptr();
+                for page in self.pages.iter() {
+                    // The allocator takes no page back that says something.
+                    //
+                    // SAFETY: None is kept, so by the type invariant the page is valid.
+                    unsafe { bindings::xen_rust_clear_page_private(*page) };
+                }
                 // What cannot be had back from Xen is lost, of which the kernel tells.
                 //
                 // SAFETY: These are the arguments that the pages were allocated with.

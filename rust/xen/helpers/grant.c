@@ -42,6 +42,12 @@ void xen_rust_clear_page_foreign(struct page *page)
 	ClearPageForeign(page);
 }
 
+/* The kernel's own way to give DMA memory back leaves what the page said of its grant. */
+void xen_rust_clear_page_private(struct page *page)
+{
+	set_page_private(page, 0);
+}
+
 void xen_rust_clear_page_byte(struct page *page, unsigned int offset)
 {
 	u8 *at = kmap_local_page(page);

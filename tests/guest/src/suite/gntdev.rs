@@ -132,6 +132,9 @@ pub const SUITE: Suite = Suite {
         Test::new("dmabuf_export_dma", dmabuf::export_dma)
             .only(Kind::Pvh)
             .differs_in_c("asks for a device mapping, which Xen refuses a translated domain"),
+        Test::new("dmabuf_export_dma_many", dmabuf::export_dma_many)
+            .only(Kind::Pvh)
+            .differs_in_c("asks for a device mapping, which Xen refuses a translated domain"),
         Test::new("dmabuf_export_pv", dmabuf::export_pv).only(Kind::Pv),
         Test::new("dmabuf_export_refused", dmabuf::export_refused).only(Kind::Pvh),
         Test::new("dmabuf_wait_unknown", dmabuf::wait_unknown),

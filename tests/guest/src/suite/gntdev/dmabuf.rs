@@ -9,7 +9,7 @@ use crate::abi::gntdev as abi;
 use crate::device::Gntdev;
 use crate::ktap::{check, equal, skip, FailsWith, TestResult};
 use crate::suite::SOON;
-use crate::sys::{self, Plain, PAGE};
+use crate::sys::{self, Mapping, Plain, PAGE};
 use crate::xen::{BareDomain, Kind};
 
 /// Makes a dma-buf of one grant.
@@ -24,6 +24,20 @@ pub fn export_one(file: &Gntdev, domid: u16, reference: u32, flags: u32) -> sys:
     sys::ioctl_struct(file, abi::DMABUF_EXP_FROM_REFS, &mut argument)?;
     // SAFETY: The request has just given us the descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(argument.fd as RawFd) })
+}
+
+/// Makes a dma-buf of several grants.
+fn export_many(file: &Gntdev, domid: u16, refs: &[u32], flags: u32) -> sys::Result<OwnedFd> {
+    let header = [flags, refs.len() as u32, u32::MAX, domid.into()];
+    let argument = Mapping::anonymous(PAGE)?;
+    for (i, word) in header.iter().chain(refs).enumerate() {
+        argument.write_at(i * size_of::<u32>(), word);
+    }
+    // SAFETY: The request reads the header and as many references as that says, and writes to the header.
+    unsafe { sys::ioctl(file, abi::DMABUF_EXP_FROM_REFS, argument.addr()) }?;
+    let fd = argument.read_at::<u32>(2 * size_of::<u32>());
+    // SAFETY: The request has just given us the descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 fn wait_released(file: &Gntdev, fd: u32, wait_to_ms: u32) -> sys::Result<i64> {
@@ -79,6 +93,27 @@ pub fn export_dma() -> TestResult {
             }
         }
         equal(view.read_at(0), 0x51_u8, "the page of the grantor")
+    })
+}
+
+/// The memory of several pages is one block, which goes back as a whole: the kernel looks at each page of it, where it
+/// looks at all.
+pub fn export_dma_many() -> TestResult {
+    each_grantor(4, |grantor| {
+        let file = Gntdev::open()?;
+        for flags in [0, 1, 2] {
+            for refs in [&grantor.references[..2], &grantor.references] {
+                let buffer = export_many(&file, grantor.id(), refs, flags)?;
+                equal(grantor.in_use(), refs.len(), "grants in use")?;
+                drop(buffer);
+                check(
+                    sys::eventually(SOON, || grantor.in_use() == 0),
+                    "grants are in use after the buffer is gone",
+                )?;
+            }
+        }
+        drop(file);
+        grantor.released()
     })
 }
 
