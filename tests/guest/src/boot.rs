@@ -63,6 +63,12 @@ pub fn slowness() -> u32 {
     slowness.unwrap_or(1)
 }
 
+/// Whether this kernel writes over each page that is freed (`page_poison=1`).
+pub fn poisons_pages() -> bool {
+    let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    words.split_whitespace().any(|word| word == "page_poison=1")
+}
+
 /// What this domain is to Xen, if it runs on Xen at all.
 pub fn kind() -> Option<Kind> {
     match fs::read_to_string("/sys/hypervisor/guest_type")

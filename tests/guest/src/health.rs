@@ -39,7 +39,7 @@ impl Health {
         if fs::exists(LOCKDEP).unwrap_or(false) {
             findings.push(("lockdep_works", lockdep_works()));
         }
-        if fs::exists(KMEMLEAK).unwrap_or(false) {
+        if finds_leaks() {
             findings.push(("no_leak", no_leak()));
         }
         findings
@@ -73,6 +73,11 @@ fn is_lockdep_on(stats: &str) -> Option<bool> {
         .lines()
         .find_map(|l| l.trim().strip_prefix("debug_locks:"))?;
     Some(value.trim() == "1")
+}
+
+/// Whether this kernel finds memory that nothing points at any more.
+pub fn finds_leaks() -> bool {
+    fs::exists(KMEMLEAK).unwrap_or(false)
 }
 
 fn scan() -> std::io::Result<()> {
