@@ -6,6 +6,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::process::{self, alive, Process};
 use crate::{boot, drivers, resources, sys};
 
 /// Where Debian keeps the tools of the Xen version that is installed.
@@ -28,14 +29,15 @@ pub fn set_path() {
     std::env::set_var("PATH", format!("/usr/sbin:/usr/bin:/sbin:/bin:{tools}"));
 }
 
+/// How long the end of a process that has been killed may take.
+const TIME: Duration = Duration::from_secs(10);
+
 /// A daemon and its arguments.
 type Daemon<'a> = (&'a str, &'a [&'a str]);
 
 const XENSTORED: Daemon<'_> = ("xenstored", &["--pid-file", "/run/xenstored.pid"]);
-const OTHERS: [Daemon<'_>; 2] = [
-    ("xen-init-dom0", &[]),
-    ("xenconsoled", &["--pid-file=/run/xenconsoled.pid"]),
-];
+const DOM0: Daemon<'_> = ("xen-init-dom0", &[]);
+const CONSOLE: Daemon<'_> = ("xenconsoled", &["--pid-file=/run/xenconsoled.pid"]);
 
 /// Starts them, telling each command before it is run.
 pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
@@ -44,11 +46,20 @@ pub fn start(tell: impl Fn(&str)) -> Result<(), String> {
 
 /// Starts them with a xenstored of the caller's choice, which must write the same file.
 pub fn start_with(xenstored: Daemon<'_>, tell: impl Fn(&str)) -> Result<(), String> {
-    for (name, arguments) in [xenstored].into_iter().chain(OTHERS) {
+    run(&[xenstored, DOM0, CONSOLE], tell)
+}
+
+/// Starts xenconsoled alone.
+pub fn start_console() -> Result<(), String> {
+    run(&[CONSOLE], |_| {})
+}
+
+fn run(daemons: &[Daemon<'_>], tell: impl Fn(&str)) -> Result<(), String> {
+    for (name, arguments) in daemons {
         let program = tool(name);
         tell(&format!("{program} {}", arguments.join(" ")));
         let status = Command::new(&program)
-            .args(arguments)
+            .args(*arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()
@@ -82,16 +93,6 @@ pub fn start_with(xenstored: Daemon<'_>, tell: impl Fn(&str)) -> Result<(), Stri
         .ok_or_else(|| "the daemons do not come to rest".into())
 }
 
-/// Whether a process exists that has not ended.
-fn alive(pid: i32) -> bool {
-    // The state follows the name, which is in parentheses.
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
-    })
-}
-
 /// The process that a daemon has said it is.
 pub fn pid_in_file(name: &str) -> Option<i32> {
     let text = fs::read_to_string(format!("/run/{name}.pid")).ok()?;
@@ -108,16 +109,32 @@ pub fn running() -> bool {
     pid("xenstored").is_some() && pid("xenconsoled").is_some()
 }
 
-/// Ends the daemons; xenstored's contents are lost, so nothing can be done with domains afterwards.
+/// Those that xl leaves behind, one for each guest, to see to what is left when the guest ends.
+///
+/// They learn that by xenstored, but not that their xenstored has ended: then they wait for ever, with privcmd open.
+pub fn guards() -> Vec<Process> {
+    process::all()
+        .into_iter()
+        .filter(|p| {
+            let second = p.words.get(1).map(String::as_str);
+            p.program() == "xl" && matches!(second, Some("create" | "restore" | "migrate-receive"))
+        })
+        .collect()
+}
+
+/// Ends a daemon, if it runs.
+pub fn kill(name: &str) -> bool {
+    let Some(pid) = pid(name) else { return true };
+    sys::kill(pid, libc::SIGKILL);
+    sys::eventually(TIME, || !alive(pid))
+}
+
+/// Ends the daemons, and who waits for a word of them; xenstored's contents are lost, so nothing can be done with domains
+/// afterwards.
 pub fn stop() -> bool {
     // Debian's script has a name of its own for xenstored's file.
-    for name in ["xenconsoled", "xenstored", "xenstore"] {
-        let Some(pid) = pid(name) else { continue };
-        // SAFETY: Takes only numbers.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-        if !sys::eventually(Duration::from_secs(10), || !alive(pid)) {
-            return false;
-        }
-    }
-    true
+    ["xenconsoled", "xenstored", "xenstore"]
+        .into_iter()
+        .all(kill)
+        && guards().iter().all(|guard| guard.kill(TIME))
 }

@@ -16,6 +16,7 @@
 //! - [`xenstore`], [`domu`], [`program`], [`agent`], [`inside`], [`vchan`]: guests that run, talking to them, and what
 //!   they try,
 //! - [`interrupts`]: how often there were any,
+//! - [`process`]: who runs and has a device open,
 //! - [`resources`]: what must be the same before and after each test,
 //! - [`ktap`]: running tests and saying how they went,
 //! - [`suite`]: the tests themselves,
@@ -35,6 +36,7 @@ pub mod init;
 pub mod inside;
 pub mod interrupts;
 pub mod ktap;
+pub mod process;
 pub mod program;
 pub mod resources;
 pub mod suite;

@@ -659,6 +659,12 @@ impl Drop for Child {
     }
 }
 
+/// Sends a signal to a process, if it is there.
+pub fn kill(pid: libc::pid_t, signal: c_int) {
+    // SAFETY: Takes only numbers.
+    unsafe { libc::kill(pid, signal) };
+}
+
 /// Reaps every child that has ended, for a process that inherits orphans.
 pub fn reap_orphans() {
     // SAFETY: Takes no memory of ours.
