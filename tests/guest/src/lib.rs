@@ -9,14 +9,14 @@
 //! where the C drivers are known to behave otherwise, the test says so (see [`ktap::Test`]).
 //!
 //! From the bottom up:
-//! - [`sys`]: system calls as safe functions; the only module but `device` and `xen` with unsafe code,
+//! - [`sys`]: system calls as safe functions; the only module but `device`, `xen` and `trace` with unsafe code,
 //! - [`abi`]: structures and request numbers,
 //! - [`device`]: the devices as types,
 //! - [`xen`]: hypercalls, which say what Xen thinks of it, and bare domains to be the other side,
 //! - [`xenstore`], [`domu`], [`program`], [`agent`], [`inside`], [`vchan`]: guests that run, talking to them, and what
 //!   they try,
 //! - [`interrupts`]: how often there were any,
-//! - [`process`]: who runs and has a device open,
+//! - [`process`], [`trace`]: who runs and has a device open, and a program that stops at each system call,
 //! - [`resources`]: what must be the same before and after each test,
 //! - [`ktap`]: running tests and saying how they went,
 //! - [`suite`]: the tests themselves,
@@ -41,6 +41,7 @@ pub mod program;
 pub mod resources;
 pub mod suite;
 pub mod sys;
+pub mod trace;
 pub mod uring;
 pub mod vchan;
 pub mod xen;

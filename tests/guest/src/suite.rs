@@ -12,6 +12,7 @@ use crate::sys::{self, Child, Exit};
 use crate::xen::{BareDomain, Kind};
 
 pub mod balloon;
+pub mod crashes;
 pub mod crates;
 pub mod daemons;
 pub mod device_model;
@@ -33,7 +34,7 @@ pub mod toolstack;
 pub mod xenfs;
 
 /// All suites, in the order to run them: what unloads modules and ends daemons comes last.
-pub const ALL: [&Suite; 14] = [
+pub const ALL: [&Suite; 15] = [
     &privcmd::SUITE,
     &hypercall_buffer::SUITE,
     &evtchn::SUITE,
@@ -46,6 +47,7 @@ pub const ALL: [&Suite; 14] = [
     &toolstack::SUITE,
     &programs::SUITE,
     &streams::SUITE,
+    &crashes::SUITE,
     &modules::SUITE,
     &daemons::SUITE,
 ];

@@ -98,7 +98,7 @@ pub(super) fn tell(agent: &mut Agent, request: &str) -> TestResult {
 }
 
 /// A channel that the guest offered: (this end, the guest's).
-fn channel(agent: &mut Agent, events: &Evtchn, id: u16) -> TestResult<(u32, u32)> {
+pub(super) fn channel(agent: &mut Agent, events: &Evtchn, id: u16) -> TestResult<(u32, u32)> {
     let theirs = ask(agent, "unbound")?;
     let ours = events.bind_interdomain(id.into(), theirs)?;
     Ok((ours, theirs))

@@ -21,7 +21,11 @@ const FRAME: usize = 4;
 const ACCESS: u16 = 1;
 
 /// The frames behind grants, as their owner's grant table has them.
-fn frames_of(file: &Privcmd, dom: u16, references: &[u32]) -> TestResult<Vec<u64>> {
+pub(in crate::suite) fn frames_of(
+    file: &Privcmd,
+    dom: u16,
+    references: &[u32],
+) -> TestResult<Vec<u64>> {
     let table = Resource {
         dom,
         kind: grant::RESOURCE,
