@@ -169,7 +169,7 @@ impl Grantor {
     }
 
     /// The granted pages, seen as foreign frames.
-    fn view(&self) -> TestResult<Mapping> {
+    pub(super) fn view(&self) -> TestResult<Mapping> {
         Ok(Privcmd::open()?.map_frames(self.id(), &self.frames)?)
     }
 

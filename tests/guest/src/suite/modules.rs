@@ -4,16 +4,18 @@
 
 use std::fs;
 
-use super::gntdev::each_grantor;
+use super::gntdev::{each_grantor, Grantor};
 use super::SOON;
-use crate::abi::gntdev::NOTIFY_SEND_EVENT;
+use crate::abi::gntdev::{
+    CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_BAD_DOMAIN, GNTST_OKAY, NOTIFY_SEND_EVENT,
+};
 use crate::boot::{Drivers, Words};
 use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
 use crate::drivers::{self, Module, MODULES};
 use crate::ktap::{check, equal, fail, line, skip, OrFail, Suite, Test, TestResult};
 use crate::resources::free_memory;
-use crate::sys::{self, Errno};
-use crate::xen::XEN_VERSION;
+use crate::sys::{self, Errno, Mapping, PAGE};
+use crate::xen::{BareDomain, Kind, XEN_VERSION};
 use crate::{boot, daemons};
 
 /// The suite.
@@ -215,13 +217,40 @@ fn use_all() -> TestResult {
     let (near, far) = events.loopback()?;
     events.notify(near)?;
     equal(events.next(SOON)?, far, "the port that is pending")?;
-    let _ = Gntdev::open()?.map(0, &[8]);
+    grant_used()?;
     sys::mount("none", "/proc/xen", "xenfs")?;
     equal(
         fs::read_to_string("/proc/xen/capabilities")?.as_str(),
         "control_d\n",
         "capabilities",
-    )
+    )?;
+    let port: Result<u32, _> = fs::read_to_string("/proc/xen/xsd_port")?.trim().parse();
+    check(port.is_ok(), "xenstored's port is not a number")
+}
+
+/// Maps what a domain grants, as frame and as grant, and copies it.
+fn grant_used() -> TestResult {
+    let grantor = Grantor::new(BareDomain::new(Kind::Pv)?, 1)?;
+    let (frame, file) = (grantor.view()?, Gntdev::open()?);
+    let (index, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+    memory.write_at(8, &0x5a_u8);
+    equal(frame.read_at(8), 0x5a_u8, "what was written by the grant")?;
+    let copy = Mapping::anonymous(PAGE)?;
+    let mut segments = [CopySegment {
+        source: CopyEnd::grant(grantor.id(), grantor.references[0], 0),
+        dest: CopyEnd::local(copy.addr()),
+        len: PAGE as u16,
+        flags: COPY_SOURCE_GREF,
+        status: GNTST_BAD_DOMAIN,
+        pad: 0,
+    }];
+    file.copy(&mut segments)?;
+    equal(segments[0].status, GNTST_OKAY, "the copy's status")?;
+    equal(copy.read_at(8), 0x5a_u8, "what was copied")?;
+    memory.unmap()?;
+    file.unmap(index, 1)?;
+    drop((frame, file));
+    grantor.released()
 }
 
 fn reload() -> TestResult {
