@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::{agent, init, ktap, suite};
+use crate::{agent, exchange, init, ktap, suite};
 
 /// Runs the applet that the arguments name: by the program's own name, or else by the first argument.
 pub fn run(arguments: Vec<String>) -> ExitCode {
@@ -20,6 +20,7 @@ pub fn run(arguments: Vec<String>) -> ExitCode {
     match name {
         Some(Applet::Init) => init::run(),
         Some(Applet::Agent) => agent::run(""),
+        Some(Applet::Exchange) => exchange::run(rest),
         Some(Applet::Suite(suite)) => ktap::run(suite, rest.first().map(String::as_str)),
         None => {
             eprintln!("usage: xen-guest init | agent | SUITE [FILTER]");
@@ -32,6 +33,7 @@ pub fn run(arguments: Vec<String>) -> ExitCode {
 enum Applet {
     Init,
     Agent,
+    Exchange,
     Suite(&'static ktap::Suite),
 }
 
@@ -39,6 +41,7 @@ fn find(name: &str) -> Option<Applet> {
     match name {
         "init" => Some(Applet::Init),
         "agent" => Some(Applet::Agent),
+        exchange::NAME => Some(Applet::Exchange),
         _ => suite::named(name).map(Applet::Suite),
     }
 }

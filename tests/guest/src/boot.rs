@@ -16,6 +16,16 @@ pub enum Drivers {
     C,
 }
 
+impl Drivers {
+    /// The others.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Rust => Self::C,
+            Self::C => Self::Rust,
+        }
+    }
+}
+
 /// The kernel command line's words for this program, all beginning with `xen_rust.`.
 #[derive(Debug)]
 pub struct Words(String);

@@ -3,9 +3,11 @@
 //! Guests that run, made and destroyed by xl.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use crate::boot::{Drivers, Words};
 use crate::sys;
@@ -173,6 +175,11 @@ impl Guest {
         self.made(&["-p"])
     }
 
+    /// Creates the guest, and leaves nobody behind to see to what is left when it ends.
+    pub fn create_unguarded(&self) -> Result<Running, String> {
+        self.made(&["-e"])
+    }
+
     fn made(&self, options: &[&str]) -> Result<Running, String> {
         let path = self.write_configuration().map_err(|e| e.to_string())?;
         let created = xl(&[&["create"], options, &[&path]].concat());
@@ -238,6 +245,55 @@ impl Drop for Running {
     fn drop(&mut self) {
         // It may be gone already, or have gone on under another number.
         let _ = xl(&["destroy", &self.name]);
+    }
+}
+
+/// What a guest says on its console from now on, line by line.
+#[derive(Debug)]
+pub struct Console {
+    lines: mpsc::Receiver<String>,
+    client: std::process::Child,
+}
+
+impl Console {
+    /// Attaches to a guest's console.
+    pub fn of(name: &str) -> std::io::Result<Self> {
+        // The client leaves when its input ends, so it gets one that does not.
+        let mut client = Command::new("xl")
+            .args(["console", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let out = client.stdout.take();
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.into_iter().flat_map(|o| BufReader::new(o).split(b'\n')) {
+                let Ok(line) = line else { return };
+                if sender.send(String::from_utf8_lossy(&line).into()).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { lines, client })
+    }
+
+    /// Waits for a line in which something is found.
+    pub fn find<T>(&self, time: Duration, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Some(found) = find(&self.lines.recv_timeout(left).ok()?) {
+                return Some(found);
+            }
+        }
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = self.client.kill();
+        let _ = self.client.wait();
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::boot::Drivers;
 use crate::sys;
@@ -160,4 +161,37 @@ pub fn calls(module: &Module) -> Option<u64> {
             .filter_map(|l| l.split_whitespace().last()?.parse::<u64>().ok())
             .sum(),
     )
+}
+
+/// The driver that talks to xenstored when it comes and goes.
+pub const BALLOON: &str = "xen-balloon";
+
+/// Whose drivers are loaded.
+pub fn loaded() -> Drivers {
+    if MODULES.iter().any(Module::is_ours) {
+        Drivers::Rust
+    } else {
+        Drivers::C
+    }
+}
+
+/// Unloads what is loaded, those that others use last. What still ends has a moment for that.
+pub fn unload_all() -> Result<(), String> {
+    let _ = sys::unmount("/proc/xen");
+    for module in MODULES.iter().rev().filter(|m| m.is_loaded()) {
+        let mut result = Ok(());
+        sys::eventually(Duration::from_secs(20), || {
+            result = sys::unload_module(&module.kernel_name());
+            result.is_ok()
+        });
+        result.map_err(|error| format!("unloading {}: {error}", module.name))?;
+    }
+    Ok(())
+}
+
+/// Loads the drivers, but for the one that asks xenstored for its target, and waits for the answer.
+pub fn load_all(drivers: Drivers) -> Result<(), String> {
+    of(drivers)
+        .filter(|m| m.name != BALLOON)
+        .try_for_each(|m| m.load(drivers))
 }

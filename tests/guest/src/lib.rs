@@ -20,7 +20,7 @@
 //! - [`resources`]: what must be the same before and after each test,
 //! - [`ktap`]: running tests and saying how they went,
 //! - [`suite`]: the tests themselves,
-//! - [`init`]: the first process, with [`boot`], [`drivers`] and [`daemons`].
+//! - [`init`]: the first process, with [`boot`], [`drivers`] and [`daemons`]; [`exchange`] in place of xenstored.
 
 pub mod abi;
 pub mod agent;
@@ -30,6 +30,7 @@ pub mod daemons;
 pub mod device;
 pub mod domu;
 pub mod drivers;
+pub mod exchange;
 pub mod faults;
 pub mod health;
 pub mod init;

@@ -497,6 +497,12 @@ pub fn own_signals(fd: &impl AsRawFd) -> Result<()> {
     Errno::check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, libc::getpid()) }).map(drop)
 }
 
+/// Gives a file another number, too, under which it is kept over exec.
+pub fn duplicate_to(fd: &impl AsRawFd, number: RawFd) -> Result<()> {
+    // SAFETY: Takes only numbers; the caller has nothing else under that one.
+    Errno::check(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
 /// Lets a descriptor stay open over `execve`.
 pub fn keep_over_exec(fd: &impl AsRawFd) -> Result<()> {
     // SAFETY: Takes only numbers.

@@ -13,7 +13,7 @@ use crate::boot::{Drivers, Words};
 use crate::daemons::{self, tool};
 use crate::device::{Evtchn, Privcmd};
 use crate::domu::{self, Guest};
-use crate::drivers::MODULES;
+use crate::drivers::{BALLOON, MODULES};
 use crate::ktap::{check, equal, skip, OrFail, Suite, Test, TestResult};
 use crate::sys;
 use crate::xen::Kind;
@@ -137,7 +137,7 @@ fn debian_service() -> TestResult {
 
 fn started_and_stopped() -> TestResult {
     service("start")?;
-    for module in MODULES.iter().filter(|m| m.name != modules::BALLOON) {
+    for module in MODULES.iter().filter(|m| m.name != BALLOON) {
         check(
             module.is_loaded(),
             format_args!("{} is not loaded", module.name),

@@ -3,20 +3,24 @@
 //! The modules: whose they are, loading and unloading. It ends the daemons, so it comes last.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::gntdev::{each_grantor, Grantor};
+use super::guests::{channels, tell};
+use super::toolstack::{contains, run};
 use super::SOON;
 use crate::abi::gntdev::{
     CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_BAD_DOMAIN, GNTST_OKAY, NOTIFY_SEND_EVENT,
 };
 use crate::boot::{Drivers, Words};
 use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
-use crate::drivers::{self, Module, MODULES};
+use crate::domu::{self, Console, Guest, Running};
+use crate::drivers::{self, Module, BALLOON, MODULES};
 use crate::ktap::{check, equal, fail, line, skip, OrFail, Suite, Test, TestResult};
 use crate::resources::free_memory;
 use crate::sys::{self, Errno, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind, XEN_VERSION};
-use crate::{boot, daemons};
+use crate::{boot, daemons, exchange};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -25,6 +29,7 @@ pub const SUITE: Suite = Suite {
         Test::new("whose", whose),
         Test::new("loaded_twice", loaded_twice),
         Test::new("in_use", in_use).unwatched(),
+        Test::new("drivers_exchanged", drivers_exchanged).seconds(300),
         Test::new("reload_balloon", reload_balloon)
             .unwatched()
             .seconds(3600),
@@ -37,9 +42,6 @@ pub const SUITE: Suite = Suite {
         Test::new("mixed_with_c", mixed_with_c).unwatched(),
     ],
 };
-
-/// The driver that talks to xenstored when it comes and goes.
-pub(super) const BALLOON: &str = "xen-balloon";
 
 fn drivers_here() -> Drivers {
     Words::read().drivers()
@@ -54,28 +56,14 @@ fn load(module: &Module, drivers: Drivers) -> TestResult {
     module.load(drivers).or_fail()
 }
 
-/// Unloads what is loaded, those that others use last.
+/// Unloads what is loaded.
 pub(super) fn unload_all() -> TestResult {
-    let _ = sys::unmount("/proc/xen");
-    for module in MODULES.iter().rev().filter(|m| m.is_loaded()) {
-        let mut result = Ok(());
-        sys::eventually(SOON, || {
-            result = sys::unload_module(&module.kernel_name());
-            result.is_ok()
-        });
-        if let Err(error) = result {
-            return fail(format_args!("unloading {}: {error}", module.name));
-        }
-    }
-    Ok(())
+    drivers::unload_all().or_fail()
 }
 
-/// Loads the drivers, but for the one that asks xenstored for its target, and waits for the answer: it is loaded anew
-/// among the balloon's tests, while there is a xenstored.
+/// Loads the drivers, but for the balloon's: that is loaded anew among its own tests, while there is a xenstored.
 fn load_all(drivers: Drivers) -> TestResult {
-    drivers::of(drivers)
-        .filter(|m| m.name != BALLOON)
-        .try_for_each(|m| load(m, drivers))
+    drivers::load_all(drivers).or_fail()
 }
 
 fn whose() -> TestResult {
@@ -128,6 +116,90 @@ fn in_use() -> TestResult {
 pub(super) fn unload_balloon() -> TestResult {
     let loaded = MODULES.iter().find(|m| m.name == BALLOON && m.is_loaded());
     Ok(loaded.map_or(Ok(()), |m| sys::unload_module(&m.kernel_name()))?)
+}
+
+/// Waits until the guest counts on, on its console; gives where it is.
+fn counted(guest: &Running) -> TestResult<u32> {
+    let number = |line: &str| line.trim().strip_prefix("count ")?.parse().ok();
+    match Console::of(guest.name())?.find(SOON, number) {
+        Some(number) => Ok(number),
+        None => fail("the guest does not count on its console"),
+    }
+}
+
+/// All drivers are exchanged for the other ones and back, while a guest runs. xenstored keeps its contents over that, see
+/// [`crate::exchange`]. What the guest says on its console meanwhile waits in its own memory for the next xenconsoled.
+fn drivers_exchanged() -> TestResult {
+    if !domu::available() {
+        return skip("the image has no guest");
+    }
+    let guest = Guest::new(Kind::Pv).named("exchange");
+    // Who waits for its end would hold privcmd.
+    let guest = guest.create_unguarded().or_fail()?;
+    let mut agent = guest.agent().or_fail()?;
+    let counting = "n=0; while true; do n=$((n+1)); echo count $n; sleep 1; done";
+    tell(
+        &mut agent,
+        &format!("run ({counting}) >/dev/console 2>&1 &"),
+    )?;
+    let xenstored = daemons::pid("xenstored");
+    let mut last = counted(&guest)?;
+    unload_balloon()?;
+    for (set, word) in [(drivers_here().other(), "other"), (drivers_here(), "own")] {
+        exchange(set)?;
+        equal(
+            daemons::pid("xenstored"),
+            xenstored,
+            "the number of xenstored's process",
+        )?;
+        daemons::start_console().or_fail()?;
+        let now = counted(&guest)?;
+        check(
+            now > last,
+            format_args!("the guest counts {last}, then {now}"),
+        )?;
+        last = now;
+        equal(
+            agent.call(&format!("echo {word}")).or_fail()?.as_str(),
+            word,
+            "what the guest says",
+        )?;
+        channels(&mut agent, guest.id())?;
+        contains(&run("xl", &["list"])?, guest.name())?;
+    }
+    guest.destroy().or_fail()?;
+    of_here()
+        .find(|m| m.name == BALLOON)
+        .map_or(Ok(()), |m| load(m, drivers_here()))
+}
+
+/// Updates xenstored by a program that exchanges the drivers.
+fn exchange(set: Drivers) -> TestResult {
+    const PROGRAM: &str = "/tmp/exchange-drivers";
+
+    check(
+        daemons::kill("xenconsoled"),
+        "the console daemon does not end",
+    )?;
+    for path in [PROGRAM, exchange::RESULT] {
+        // It may be there from before.
+        let _ = fs::remove_file(path);
+    }
+    symlink(std::env::current_exe()?, PROGRAM)?;
+    run("xenstore-control", &["live-update", PROGRAM])?;
+    fs::remove_file(PROGRAM)?;
+    equal(
+        fs::read_to_string(exchange::RESULT)?.as_str(),
+        exchange::DONE,
+        "how the exchange went",
+    )?;
+    for module in drivers::of(set).filter(|m| m.name != BALLOON) {
+        check(
+            module.is_loaded() && module.is_ours() == (set == Drivers::Rust),
+            format_args!("{} was not exchanged", module.name),
+        )?;
+    }
+    Ok(())
 }
 
 fn daemons_let_go() -> TestResult {

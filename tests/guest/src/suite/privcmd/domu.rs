@@ -2,14 +2,11 @@
 
 //! The driver in a guest, where it restricts files to the domain that the guest serves.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::boot::{self, Drivers, Words};
 use crate::device::Privcmd;
-use crate::domu::{self, xl, Agent, Guest};
+use crate::domu::{self, xl, Agent, Console, Guest};
 use crate::ktap::{check, equal, fail, skip, OrFail, TestResult};
 use crate::sys::Mapping;
 use crate::xen::{BareDomain, Kind};
@@ -156,58 +153,18 @@ fn acts_on_its_target(agent: &mut Agent, id: u16, target: &BareDomain) -> TestRe
     )
 }
 
-/// What a guest says on its console, line by line.
-struct Console {
-    lines: mpsc::Receiver<String>,
-    client: std::process::Child,
-}
-
-impl Console {
-    fn of(name: &str) -> TestResult<Self> {
-        // The client leaves when its input ends, so it gets one that does not.
-        let mut client = Command::new("xl")
-            .args(["console", name])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let out = client.stdout.take();
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in out.into_iter().flat_map(|o| BufReader::new(o).split(b'\n')) {
-                let Ok(line) = line else { return };
-                if sender.send(String::from_utf8_lossy(&line).into()).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self { lines, client })
-    }
-
-    /// Waits for a word, and gives what follows it on the line.
-    fn told(&self, word: &str) -> TestResult<String> {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                return fail(format_args!("the guest does not say {word:?}"));
-            };
-            let Some((_, said)) = line.split_once("inside: ") else {
-                continue;
-            };
-            match said.trim().split_once(' ').unwrap_or((said.trim(), "")) {
-                (first, rest) if first == word => return Ok(rest.to_owned()),
-                ("failed:", _) => return fail(said),
-                _ => {}
-            }
-        }
-    }
-}
-
-impl Drop for Console {
-    fn drop(&mut self) {
-        let _ = self.client.kill();
-        let _ = self.client.wait();
+/// Waits for a word of the guest's on its console, and gives what follows it on the line.
+fn told(console: &Console, word: &str) -> TestResult<String> {
+    let line = console.find(Duration::from_secs(120), |line| {
+        let (_, said) = line.split_once("inside: ")?;
+        let said = said.trim();
+        let (first, rest) = said.split_once(' ').unwrap_or((said, ""));
+        (first == word || first == "failed:").then(|| (first == word, rest.to_owned()))
+    });
+    match line {
+        Some((true, rest)) => Ok(rest),
+        Some((false, said)) => fail(said),
+        None => fail(format_args!("the guest does not say {word:?}")),
     }
 }
 
@@ -244,52 +201,52 @@ pub fn waits_for_xenstore() -> TestResult {
     xl(&["unpause", guest.name()]).or_fail()?;
 
     equal(
-        console.told("open-ends-early")?.as_str(),
+        told(&console, "open-ends-early")?.as_str(),
         "false",
         "whether opening ends before the target is known",
     )?;
     equal(
-        console.told("interrupted")?,
+        told(&console, "interrupted")?,
         libc::EINTR.to_string(),
         "the error of an open that a signal interrupts",
     )?;
     equal(
-        console.told("killed")?.as_str(),
+        told(&console, "killed")?.as_str(),
         "Some(Signal(9))",
         "the end of who was killed while waiting",
     )?;
     equal(
-        console.told("patient-early")?.as_str(),
+        told(&console, "patient-early")?.as_str(),
         "false",
         "whether the next open ends early",
     )?;
-    console.told("waiting")?;
+    told(&console, "waiting")?;
     // xenstored answers those who are introduced.
     page.unmap()?;
     store.introduce(id, frame, port)?;
     equal(
-        console.told("patient")?.as_str(),
+        told(&console, "patient")?.as_str(),
         "Status(0)",
         "what came of an open that has waited",
     )?;
     let own = rights("5", EPERM, &[(0, EPERM), (5, 0), (6, EPERM)]);
     equal(
-        console.told("rights")?,
+        told(&console, "rights")?,
         own.clone(),
         "what a guest that has waited may do",
     )?;
 
     equal(
-        console.told("locked")?.as_str(),
+        told(&console, "locked")?.as_str(),
         "true",
         "whether the guest's kernel can be locked down",
     )?;
     // A locked-down kernel takes signed modules only, and not all kernels have a key.
-    if console.told("loaded")? != "0" {
+    if told(&console, "loaded")? != "0" {
         return skip("the image has no signed modules");
     }
     equal(
-        console.told("locked-rights")?,
+        told(&console, "locked-rights")?,
         own,
         "what a guest may do that is told not to restrict, and is locked down",
     )?;
