@@ -72,8 +72,8 @@ pub const SUITE: Suite = Suite {
 
 const ROOT: &str = "/sys/devices/system/xen_memory/xen_memory0";
 /// Long enough for the balloon to move by a few MiB, wherever.
-const MOVED: Duration = Duration::from_secs(120);
-const MIB: u64 = 1024;
+pub(super) const MOVED: Duration = Duration::from_secs(120);
+pub(super) const MIB: u64 = 1024;
 
 fn path(name: &str) -> String {
     format!("{ROOT}/{name}")
@@ -96,7 +96,7 @@ fn text(name: &str) -> TestResult<String> {
 }
 
 /// A number as the file has it: decimal, and one newline.
-fn number(name: &str) -> TestResult<u64> {
+pub(super) fn number(name: &str) -> TestResult<u64> {
     let text = text(name)?;
     match text.strip_suffix('\n').and_then(|t| t.parse().ok()) {
         Some(value) => Ok(value),

@@ -29,7 +29,7 @@ pub const SUITE: Suite = Suite {
         Test::new("whose", whose),
         Test::new("loaded_twice", loaded_twice),
         Test::new("in_use", in_use).unwatched(),
-        Test::new("drivers_exchanged", drivers_exchanged).seconds(300),
+        Test::new("drivers_exchanged", drivers_exchanged).seconds(600),
         Test::new("reload_balloon", reload_balloon)
             .unwatched()
             .seconds(3600),
