@@ -16,11 +16,21 @@ use crate::trace::{Call, Traced};
 use crate::xen::{Kind, Xen};
 
 pub fn pv() -> TestResult {
-    killed(Kind::Pv, 6, 2)
+    killed(Kind::Pv, [6, 2])
 }
 
 pub fn pvh() -> TestResult {
-    killed(Kind::Pvh, 3, 0)
+    killed(Kind::Pvh, [3, 0])
+}
+
+/// How often xl is killed by stage and by time, where so much is asked for. With all of a guest's frames to come and go, a
+/// translated domain takes several times as long.
+fn scaled(asked: [usize; 2]) -> [usize; 2] {
+    let asked = if boot::long() { [60, 20] } else { asked };
+    match boot::kind() {
+        Some(Kind::Pvh) => asked.map(|count| count.div_ceil(3)),
+        _ => asked,
+    }
 }
 
 /// The places of xenstore where guests have what is theirs.
@@ -141,15 +151,11 @@ fn after(configuration: &str, time: Duration) -> TestResult {
 }
 
 /// xl is killed at so many of its stages, and so often in the midst of whatever it does.
-fn killed(kind: Kind, stages: usize, times: u32) -> TestResult {
+fn killed(kind: Kind, asked: [usize; 2]) -> TestResult {
     if !domu::available() {
         return skip("the image has no guest");
     }
-    let (stages, times) = if boot::long() {
-        (60, 20)
-    } else {
-        (stages, times)
-    };
+    let [stages, times] = scaled(asked);
     let guest = Guest::new(kind);
     let configuration = guest.write_configuration()?;
     let mut scene = Scene::now()?;
@@ -164,30 +170,29 @@ fn killed(kind: Kind, stages: usize, times: u32) -> TestResult {
         "a guest whose xl is traced is not made",
     )?;
     scene.clear()?;
+    line(format_args!(
+        "# {kind:?}: {all} stages in {} ms",
+        took.as_millis()
+    ));
 
-    for stage in (0..stages).map(|n| all * n / stages) {
-        let came = until(&configuration, stage)?;
-        let Came::To(what) = came else {
+    for stage in (0..stages).map(|n| all * (2 * n + 1) / (2 * stages)) {
+        let Came::To(what) = until(&configuration, stage)? else {
             return fail(format_args!("xl has fewer stages than {stage}"));
         };
-        if let Err(failure) = scene.clear() {
-            line(format_args!("# killed at {stage} of {all}: {what}"));
-            return Err(failure);
-        }
+        line(format_args!("# killed at {stage}: {what}"));
+        scene.clear()?;
     }
     for n in 1..=times {
         // It takes half of that where it is not traced.
-        let time = took * n / times / 2;
+        let time = took / 2 * n as u32 / times as u32;
+        line(format_args!("# killed after {} ms", time.as_millis()));
         after(&configuration, time)?;
-        if let Err(failure) = scene.clear() {
-            line(format_args!("# killed after {} ms", time.as_millis()));
-            return Err(failure);
-        }
+        scene.clear()?;
     }
     line(format_args!(
-        "# {kind:?}: xl has {all} stages; {} guests were there, half or whole",
+        "# {} guests were there, half or whole",
         scene.made
     ));
-    check(scene.made > 2, "xl was never killed in the midst of it")?;
+    check(scene.made > 1, "xl was never killed in the midst of it")?;
     next_works(kind)
 }
