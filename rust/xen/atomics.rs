@@ -9,8 +9,10 @@
 pub use core::sync::atomic::{
     fence,
     AtomicBool,
+    AtomicPtr,
     AtomicU32,
     AtomicU64,
+    AtomicU8,
     AtomicUsize,
     Ordering, //
 };
@@ -19,8 +21,10 @@ pub use core::sync::atomic::{
 pub use loom::sync::atomic::{
     fence,
     AtomicBool,
+    AtomicPtr,
     AtomicU32,
     AtomicU64,
+    AtomicU8,
     AtomicUsize,
     Ordering, //
 };

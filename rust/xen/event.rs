@@ -16,6 +16,7 @@
 //! C headers: `include/xen/events.h`, `include/xen/interface/event_channel.h`.
 
 use crate::{
+    atomics,
     bindings,
     domid::DomId,
     ext::version,
@@ -35,6 +36,10 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+
+pub mod debt;
+
+use debt::Debt;
 
 /// The number of a port of this domain (`evtchn_port_t`).
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -341,10 +346,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
 pub struct Line<T> {
     port: Port,
     irq: AtomicU32,
-    /// Whether an event was delivered and the port not unmasked since.
-    owed: AtomicBool,
-    /// Whether the handler is to be told of events.
-    enabled: AtomicBool,
+    debt: Debt,
     kept: bool,
     name: Arc<Name>,
     data: T,
@@ -366,7 +368,7 @@ impl<T> Line<T> {
     /// Whether an event was delivered and the port not unmasked since.
     #[inline]
     pub fn is_masked(&self) -> bool {
-        self.owed.load(Ordering::Relaxed)
+        self.debt.is_owed()
     }
 }
 
@@ -404,8 +406,7 @@ impl<T: Handler> BoundPort<T> {
             Line {
                 port,
                 irq: AtomicU32::new(0),
-                owed: AtomicBool::new(false),
-                enabled: AtomicBool::new(false),
+                debt: Debt::new(),
                 kept: channel.kept,
                 name,
                 data,
@@ -465,10 +466,7 @@ impl<T: Handler> BoundPort<T> {
     ///
     /// Does not sleep.
     pub fn enable(&self) {
-        // Either this sees what the interrupt owes, or the interrupt sees this, or both: then the
-        // handler is called twice for one event.
-        self.line.enabled.store(true, Ordering::SeqCst);
-        if self.line.owed.load(Ordering::SeqCst) {
+        if self.line.debt.enable() {
             T::event(&self.line);
         }
     }
@@ -476,9 +474,8 @@ impl<T: Handler> BoundPort<T> {
     /// The end of interrupt that is owed for an event, if one is: for just one caller.
     #[inline]
     pub fn pending_eoi(&self) -> Option<PendingEoi<'_>> {
-        // Most ports that are asked about are owed one: the exchange comes at once.
-        if self.line.owed.swap(false, Ordering::AcqRel) {
-            // INVARIANT: The flag was taken back.
+        if self.line.debt.take() {
+            // INVARIANT: The debt was taken.
             Some(PendingEoi {
                 irq: &self.line.irq,
             })
@@ -551,7 +548,7 @@ impl<T: Handler> BoundPort<T> {
         let current = self.is_current();
         let data = Arc::as_ptr(&self.line).cast_mut().cast::<c_void>();
 
-        self.line.enabled.store(false, Ordering::Relaxed);
+        self.line.debt.disable();
         if current {
             // SAFETY: By the type invariant the interrupt is requested with this data, and the
             // contract is that it is freed once. Waits until the handler has returned.
@@ -629,7 +626,7 @@ impl Drop for Lingering {
 ///
 /// # Invariants
 ///
-/// It was taken from the flag of a bound port, and is the only one for that event.
+/// It was taken from the debt of a bound port, and is the only one for that event.
 #[must_use = "the port is unmasked when it is dropped"]
 pub struct PendingEoi<'a> {
     irq: &'a AtomicU32,
@@ -657,10 +654,7 @@ impl Drop for PendingEoi<'_> {
 unsafe extern "C" fn handle<T: Handler>(_irq: c_int, data: *mut c_void) -> bindings::irqreturn_t {
     // SAFETY: By the function's contract, and as the line lives until the interrupt is freed.
     let line = unsafe { &*data.cast::<Line<T>>() };
-    // Before the handler tells anyone, who then may complete it at once; and, as `enable` has it,
-    // before looking whether to tell.
-    line.owed.swap(true, Ordering::SeqCst);
-    if line.enabled.load(Ordering::SeqCst) {
+    if line.debt.incur() {
         T::event(line);
     }
     version::IRQ_HANDLED

@@ -4,6 +4,8 @@
 //!
 //! Staging for the kernel crate: nothing here knows Xen.
 
+use super::atomics;
+
 pub mod capability;
 pub mod counters;
 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
@@ -14,15 +16,18 @@ pub mod fasync;
 pub mod few;
 pub mod file;
 pub mod fs;
+pub mod gauge;
 pub mod global;
 pub mod irq_lock;
 pub mod latch;
 pub mod lazy;
+pub mod lent;
 pub mod misc;
 pub mod mm_lock;
 pub mod mmu_notifier;
 pub mod module;
 pub mod once;
+pub mod once_box;
 pub mod owned_pages;
 pub mod pages;
 pub mod param;

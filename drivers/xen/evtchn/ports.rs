@@ -50,7 +50,7 @@ use xen::{
     ext::{
         global::Global,
         module::ModuleRef,
-        once::OnceBox,
+        once_box::OnceBox,
         resume::Resumes,
         work::{
             Job,

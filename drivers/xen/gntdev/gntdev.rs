@@ -14,6 +14,7 @@ use kernel::{
     sync::Arc, //
 };
 use xen::{
+    atomics,
     counters,
     domain,
     ext::{
@@ -42,6 +43,9 @@ mod offsets;
 mod segment;
 mod stats;
 mod table;
+// As above.
+#[allow(unreachable_pub)]
+mod usage;
 
 module! {
     type: GntdevModule,

@@ -12,9 +12,12 @@ use super::{
     },
     stats::STATS,
     table::Place,
+    usage::{
+        Usage,
+        Use, //
+    },
 };
 use core::sync::atomic::{
-    AtomicU8,
     AtomicUsize,
     Ordering, //
 };
@@ -222,25 +225,13 @@ impl Grants {
     }
 }
 
-/// Whether and how a map is mapped.
-#[derive(Copy, Clone, PartialEq, Eq)]
-#[repr(u8)]
-enum Use {
-    /// Not at all: it may be.
-    Idle = 0,
-    /// For reading.
-    ReadOnly = 1,
-    /// For reading and writing.
-    ReadWrite = 2,
-}
-
 /// A map.
 #[pin_data]
 pub(crate) struct Map {
     place: Place,
     pub(crate) grants: Grants,
-    /// A [`Use`]. Leaves [`Use::Idle`] with `notify` locked.
-    use_: AtomicU8,
+    /// Begins with `notify` locked.
+    use_: Use,
     /// What is to be done when a page is unmapped. Taken by the MMU notifier: no memory is
     /// allocated while it is locked.
     #[pin]
@@ -256,7 +247,7 @@ impl Map {
             pin_init!(Self {
                 place,
                 grants,
-                use_: AtomicU8::new(Use::Idle as u8),
+                use_: Use::new(),
                 notify <- new_mutex!(NotifySlot::default(), "gntdev::Map::notify"),
                 mapped: AtomicUsize::new(0),
                 waiting: AtomicUsize::new(0),
@@ -297,9 +288,7 @@ impl Map {
     /// `EINVAL` when a byte is to be cleared in what is mapped for reading.
     pub(crate) fn set_notify(&self, notify: Option<Notify>) -> Result {
         let mut slot = self.notify.lock();
-        if notify.as_ref().is_some_and(Notify::clears)
-            && self.use_.load(Ordering::Relaxed) == Use::ReadOnly as u8
-        {
+        if notify.as_ref().is_some_and(Notify::clears) && self.use_.is(Usage::ReadOnly) {
             drop(slot);
             return Err(EINVAL);
         }
@@ -339,18 +328,13 @@ impl Claim {
         if access == Access::ReadOnly && notify.as_ref().is_some_and(Notify::clears) {
             return Err(EINVAL);
         }
-        let wanted = match access {
-            Access::ReadOnly => Use::ReadOnly,
-            Access::ReadWrite => Use::ReadWrite,
+        let usage = match access {
+            Access::ReadOnly => Usage::ReadOnly,
+            Access::ReadWrite => Usage::ReadWrite,
         };
-        map.use_
-            .compare_exchange(
-                Use::Idle as u8,
-                wanted as u8,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            )
-            .map_err(|_| EINVAL)?;
+        if !map.use_.begin(usage) {
+            return Err(EINVAL);
+        }
         drop(notify);
         Ok(Self(map))
     }
@@ -367,6 +351,6 @@ impl core::ops::Deref for Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.0.note(0, 0);
-        self.0.use_.store(Use::Idle as u8, Ordering::Release);
+        self.0.use_.end();
     }
 }

@@ -2,54 +2,12 @@
 
 //! What all open files have together.
 
-use core::sync::atomic::{
-    AtomicUsize,
-    Ordering, //
-};
 use kernel::{
     debugfs,
     fmt,
     prelude::*, //
 };
-
-/// A number of things that come and go.
-pub(crate) struct Gauge(AtomicUsize);
-
-impl Gauge {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicUsize::new(0))
-    }
-
-    /// The number now.
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// So many more.
-    pub(crate) fn add(&self, n: usize) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// So many less.
-    pub(crate) fn sub(&self, n: usize) {
-        self.0.fetch_sub(n, Ordering::Relaxed);
-    }
-
-    /// So many more, unless there would be more than `limit` then.
-    pub(crate) fn add_within(&self, n: usize, limit: usize) -> Result {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                now.checked_add(n).filter(|&sum| sum <= limit)
-            })
-            .map(|_| ())
-            .map_err(|_| ENOSPC)
-    }
-
-    /// Replaces a part of the number, which was `old`, by another.
-    pub(crate) fn change(&self, old: usize, new: usize) {
-        self.0.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
-    }
-}
+use xen::ext::gauge::Gauge;
 
 /// What all open files have together.
 pub(crate) struct Stats {

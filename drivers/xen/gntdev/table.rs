@@ -13,10 +13,7 @@ use super::{
         Node,
         OffsetSpace, //
     },
-    stats::{
-        Gauge,
-        STATS, //
-    },
+    stats::STATS,
 };
 use kernel::{
     prelude::*,
@@ -27,7 +24,10 @@ use kernel::{
         Mutex, //
     },
 };
-use xen::ext::task;
+use xen::ext::{
+    gauge::Gauge,
+    task, //
+};
 
 /// What is at an offset: a map, or nothing that can be found, while the offset cannot be given to
 /// another, because the map is being made or is still mapped.
@@ -184,7 +184,9 @@ impl Place {
         limit: usize,
     ) -> Result<Self> {
         let table = file.table();
-        table.grants.add_within(count, limit)?;
+        if !table.grants.add_within(count, limit) {
+            return Err(ENOSPC);
+        }
         match table.space.lock().insert(count as u64, None) {
             Ok(start) => {
                 STATS.maps.add(1);

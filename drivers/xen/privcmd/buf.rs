@@ -9,10 +9,6 @@ use crate::stats::{
     Call,
     CALLS, //
 };
-use core::sync::atomic::{
-    AtomicUsize,
-    Ordering, //
-};
 use kernel::{
     fs::File,
     mm::virt::{
@@ -32,6 +28,7 @@ use xen::ext::{
         FileOperations,
         OpenFile, //
     },
+    gauge::Gauge,
     owned_pages::fill_with_zeroed_pages,
     vma::{
         MappingState,
@@ -49,7 +46,7 @@ xen::module_param! {
 static MAPPINGS: VmaTable<Mapping> = VmaTable::new();
 
 /// Pages in all mappings; one that fork has given to a child counts for both.
-static PAGES: AtomicUsize = AtomicUsize::new(0);
+static PAGES: Gauge = Gauge::new();
 
 fn pages(vma: &VmaRef) -> usize {
     vma.end().saturating_sub(vma.start()) / PAGE_SIZE
@@ -62,12 +59,12 @@ impl MappingState for Mapping {
     fn opened(self: ArcBorrow<'_, Self>, vma: &VmaRef) {
         // The two halves of a split have as many pages as the whole had.
         if !MAPPINGS.is_split_off(vma) {
-            PAGES.fetch_add(pages(vma), Ordering::Relaxed);
+            PAGES.add(pages(vma));
         }
     }
 
     fn closed(self: ArcBorrow<'_, Self>, vma: &VmaRef) {
-        PAGES.fetch_sub(pages(vma), Ordering::Relaxed);
+        PAGES.sub(pages(vma));
     }
 }
 
@@ -88,17 +85,14 @@ impl FileOperations for BufFile {
             return Err(EINVAL);
         }
         let count = pages(vma);
-        let limit = LIMIT.get() as usize;
-        PAGES
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                now.checked_add(count).filter(|sum| *sum <= limit)
-            })
-            .map_err(|_| ENOMEM)?;
+        if !PAGES.add_within(count, LIMIT.get() as usize) {
+            return Err(ENOMEM);
+        }
 
         let filled = fill(vma);
         if filled.is_err() {
             // The mapping is not ours yet: nobody will close it.
-            PAGES.fetch_sub(count, Ordering::Relaxed);
+            PAGES.sub(count);
         }
         filled
     }

@@ -4,15 +4,8 @@
 //!
 //! A static is not dropped when a module goes. [`Global`] is a static whose contents are.
 
-use core::{
-    marker::PhantomData,
-    ptr,
-    sync::atomic::{
-        AtomicPtr,
-        AtomicUsize,
-        Ordering, //
-    },
-};
+use super::lent::Lent;
+use core::marker::PhantomData;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -22,11 +15,9 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `value` is null, or owns a reference that came from [`Arc::into_raw`]. Who finds it not null
-/// while counted in `readers` may use it until no longer counted.
+/// The place is empty, or owns a reference that came from [`Arc::into_raw`].
 pub struct Global<T: Send + Sync + 'static> {
-    value: AtomicPtr<T>,
-    readers: AtomicUsize,
+    place: Lent<T>,
     _owns: PhantomData<Arc<T>>,
 }
 
@@ -38,8 +29,7 @@ impl<T: Send + Sync + 'static> Global<T> {
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         Self {
-            value: AtomicPtr::new(ptr::null_mut()),
-            readers: AtomicUsize::new(0),
+            place: Lent::new(),
             _owns: PhantomData,
         }
     }
@@ -51,36 +41,22 @@ impl<T: Send + Sync + 'static> Global<T> {
     /// `EBUSY` if there is a value already.
     pub fn install(&'static self, value: Arc<T>) -> Result<Installed<T>> {
         let value = value.into_raw().cast_mut();
-        match self.value.compare_exchange(
-            ptr::null_mut(),
-            value,
-            Ordering::SeqCst,
-            Ordering::Relaxed,
-        ) {
-            // INVARIANT: The reference moves into the place.
-            Ok(_) => Ok(Installed(self)),
-            Err(_) => {
-                // SAFETY: The pointer came from `into_raw` just now.
-                drop(unsafe { Arc::from_raw(value) });
-                Err(EBUSY)
-            }
+        // INVARIANT: The reference moves into the place.
+        if self.place.fill(value) {
+            return Ok(Installed(self));
         }
+        // SAFETY: The pointer came from `into_raw` just now.
+        drop(unsafe { Arc::from_raw(value) });
+        Err(EBUSY)
     }
 
     /// The value, if there is one.
     pub fn get(&self) -> Option<Arc<T>> {
-        self.readers.fetch_add(1, Ordering::SeqCst);
-        let value = self.value.load(Ordering::SeqCst);
-        let result = if value.is_null() {
-            None
-        } else {
-            // SAFETY: By the type invariant the place's reference is there until we are counted
-            // out, and it is the place's: the borrow is copied, not consumed.
-            let borrowed = unsafe { kernel::sync::ArcBorrow::from_raw(value) };
-            Some(borrowed.into())
-        };
-        self.readers.fetch_sub(1, Ordering::SeqCst);
-        result
+        self.place.with(|value| {
+            // SAFETY: By the type invariant it is a reference of the place, which nobody takes out
+            // meanwhile: the borrow is copied, not consumed.
+            unsafe { kernel::sync::ArcBorrow::from_raw(value) }.into()
+        })
     }
 }
 
@@ -89,11 +65,8 @@ pub struct Installed<T: Send + Sync + 'static>(&'static Global<T>);
 
 impl<T: Send + Sync + 'static> Drop for Installed<T> {
     fn drop(&mut self) {
-        let value = self.0.value.swap(ptr::null_mut(), Ordering::SeqCst);
-        // Whoever is counted in from now on finds nothing. The others have but to copy it.
-        while self.0.readers.load(Ordering::SeqCst) != 0 {
-            core::hint::spin_loop();
-        }
+        // Those who borrow it have but to copy it.
+        let value = self.0.place.empty(core::hint::spin_loop);
         // SAFETY: By the type invariant the place owned a reference, put there by `install`, whose
         // guard this is, and now nobody is using it.
         drop(unsafe { Arc::from_raw(value) });

@@ -1,76 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is made when it is first needed, and then found at the cost of a load.
+//! A place that is filled once and for good.
+//!
+//! # Why it is right
+//!
+//! The pointer changes once, from null, by an exchange that only one can win. That is a release, and
+//! each look an acquire: who finds the pointer finds what it points at as it was when it was put in.
+//!
+//! Touches nothing of the kernel, so that the host's tests run it as it is, and loom tries each
+//! order.
 
-use core::{
-    marker::PhantomData,
-    ptr,
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    },
+use super::atomics::{
+    AtomicPtr,
+    Ordering, //
 };
-use kernel::prelude::*;
+use core::ptr;
 
-/// A place for a box, which is filled once and for good.
-///
-/// # Invariants
-///
-/// The pointer is null, or came from [`KBox::into_raw`], and then stays until the place is dropped.
-pub struct OnceBox<T> {
-    at: AtomicPtr<T>,
-    _owns: PhantomData<KBox<T>>,
-}
+/// A place for a pointer.
+pub struct Once<T>(AtomicPtr<T>);
 
-// SAFETY: Shared, it gives out references; exclusively owned, the value can be sent.
-unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
-
-impl<T> OnceBox<T> {
+impl<T> Once<T> {
     /// An empty place.
+    #[cfg(not(loom))]
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        // INVARIANT: Null.
-        Self {
-            at: AtomicPtr::new(ptr::null_mut()),
-            _owns: PhantomData,
-        }
+        Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// What is there, if anything is.
+    /// An empty place.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// What is there, or null.
     #[inline]
-    pub fn get(&self) -> Option<&T> {
-        let at = self.at.load(Ordering::Acquire);
-        // SAFETY: By the type invariant it is null, or valid as long as the place is.
-        unsafe { at.as_ref() }
+    pub fn get(&self) -> *mut T {
+        self.0.load(Ordering::Acquire)
     }
 
-    /// Puts `value` in, unless there is one already, which is then kept.
-    pub fn fill(&self, value: KBox<T>) -> &T {
-        let value = KBox::into_raw(value);
-        match self
-            .at
+    /// Puts `value`, which is not null, in.
+    ///
+    /// # Errors
+    ///
+    /// What is there already, which stays.
+    pub fn fill(&self, value: *mut T) -> Result<(), *mut T> {
+        self.0
             .compare_exchange(ptr::null_mut(), value, Ordering::AcqRel, Ordering::Acquire)
-        {
-            // INVARIANT: It came from `into_raw` just now.
-            //
-            // SAFETY: By the type invariant it stays as long as the place.
-            Ok(_) => unsafe { &*value },
-            Err(former) => {
-                // SAFETY: It came from `into_raw` just now, and was not put in.
-                drop(unsafe { KBox::from_raw(value) });
-                // SAFETY: By the type invariant, as it is not null.
-                unsafe { &*former }
-            }
-        }
-    }
-}
-
-impl<T> Drop for OnceBox<T> {
-    fn drop(&mut self) {
-        let at = *self.at.get_mut();
-        if !at.is_null() {
-            // SAFETY: By the type invariant it came from `into_raw`; nobody has a reference now.
-            drop(unsafe { KBox::from_raw(at) });
-        }
+            .map(drop)
     }
 }
