@@ -3,8 +3,10 @@
 //! `make audit`: what has to be trusted, counted, and the rules about it, checked.
 //!
 //! - Driver crates have no `unsafe`; elsewhere each has a SAFETY comment.
-//! - Each lock is in docs/locking.md, and each that is there exists.
-//! - Each crate that the host's programs use comes with a checksum.
+//! - Each lock is in docs/locking.md, and each that is there exists; so is each file that does without
+//!   locks what is usually done with them.
+//! - Each crate that the host's programs use comes with a checksum, and is what
+//!   [`crate::dependencies`] lets pass.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,13 +14,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::dependencies;
+
 /// How many lines above an `unsafe` its SAFETY comment may begin.
 const REACH: usize = 12;
 
 /// What makes a lock.
 const LOCKS: &[&str] = &["new_mutex!(", "new_spinlock!(", "IrqLock::new("];
 
+/// What does not take locks where others do.
+const ATOMIC: &str = "Atomic";
+
+/// The library's own names for the atomics, and a file of declarations.
+const NO_ATOMICS: &[&str] = &["rust/xen/atomics.rs"];
+
 const LOCKING: &str = "docs/locking.md";
+
+/// The heading of its second part.
+const WITHOUT: &str = "## Without locks";
 
 /// What is counted of a crate.
 #[derive(Default)]
@@ -43,6 +56,7 @@ pub fn run(repo: &Path) -> Result<u8> {
         "tests/clients",
         "tests/host",
         "tests/kunit",
+        "tools/xen-rust-status",
         "xtask",
     ] {
         crates.push((PathBuf::from(folder), false));
@@ -53,6 +67,7 @@ pub fn run(repo: &Path) -> Result<u8> {
         "crate", "Rust", "unsafe blocks", "functions", "impls", "C"
     );
     let mut locks = BTreeSet::new();
+    let mut lockless = BTreeSet::new();
     for (folder, is_driver) in &crates {
         let mut files = Vec::new();
         sources(&repo.join(folder), &mut files)?;
@@ -70,6 +85,11 @@ pub fn run(repo: &Path) -> Result<u8> {
                 if folder.starts_with("rust") || *is_driver {
                     for field in locks_of(&text) {
                         locks.insert((name.clone(), field));
+                    }
+                    if code_lines(&text).any(|line| line.contains(ATOMIC))
+                        && !NO_ATOMICS.contains(&name.as_str())
+                    {
+                        lockless.insert(name);
                     }
                 }
             } else {
@@ -96,6 +116,13 @@ pub fn run(repo: &Path) -> Result<u8> {
     for (file, field) in listed.difference(&locks) {
         wrong.push(format!("{LOCKING}: {file} has no lock {field}"));
     }
+    let described = described_files(&text);
+    for file in lockless.difference(&described) {
+        wrong.push(format!("{LOCKING}: the atomics of {file} are missing"));
+    }
+    for file in described.difference(&lockless) {
+        wrong.push(format!("{LOCKING}: {file} has no atomics"));
+    }
 
     for folder in [
         "xtask",
@@ -103,6 +130,7 @@ pub fn run(repo: &Path) -> Result<u8> {
         "tests/bench",
         "tests/clients",
         "tests/host",
+        "tools/xen-rust-status",
     ] {
         let path = repo.join(folder).join("Cargo.lock");
         if !path.exists() {
@@ -125,10 +153,17 @@ pub fn run(repo: &Path) -> Result<u8> {
         }
     }
 
+    wrong.append(&mut dependencies::check(repo, "xtask")?);
+
     for line in &wrong {
         println!("error: {line}");
     }
-    println!("{} locks, {} things wrong", locks.len(), wrong.len());
+    println!(
+        "{} locks, {} files with atomics, {} things wrong",
+        locks.len(),
+        lockless.len(),
+        wrong.len()
+    );
     Ok(u8::from(!wrong.is_empty()))
 }
 
@@ -265,6 +300,18 @@ fn listed_locks(text: &str) -> BTreeSet<(String, String)> {
         .collect()
 }
 
+/// The files in the rows of the other table: "| what | `file`, `file`: type | ...".
+fn described_files(text: &str) -> BTreeSet<String> {
+    let (_, table) = text.split_once(WITHOUT).unwrap_or_default();
+    table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1))
+        .flat_map(|files| files.split('`').skip(1).step_by(2))
+        .filter(|name| name.ends_with(".rs"))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// A crate of a Cargo.lock.
 struct Package {
     name: String,
@@ -330,6 +377,16 @@ mod tests {
         let listed = listed_locks("| `a/b.rs` `c` | mutex |\n| `a/b.rs`, `C::d` | x |\n| lock |\n");
         let wanted = BTreeSet::from([("a/b.rs".to_owned(), "c".to_owned())]);
         assert_eq!(listed, wanted);
+    }
+
+    #[test]
+    fn files_without_locks_are_described_in_rows() {
+        let described = described_files(
+            "| `a.rs` | b |\n## Without locks\n| what | where |\n|---|---|\n\
+             | x | `b.rs`, `c/d.rs`: `T` | `e.rs` |\n| y | `f.rs`, `T::g` | z |\n",
+        );
+        let wanted = ["b.rs", "c/d.rs", "f.rs"].map(str::to_owned);
+        assert_eq!(described, BTreeSet::from(wanted));
     }
 
     #[test]

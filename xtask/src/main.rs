@@ -13,6 +13,7 @@ mod console;
 mod cpio;
 mod deb;
 mod demo;
+mod dependencies;
 mod disk;
 mod elf;
 mod error;
