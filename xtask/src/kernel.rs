@@ -101,9 +101,12 @@ pub fn download(archive: &Archive<'_>, cache: &Path, lane: Lane) -> Result<()> {
 
 /// Makes sure that a lane's kernel is built.
 pub fn ensure(project: &Project<'_>, lane: Lane) -> Result<Kernel> {
-    let _cache_lock = Lock::of_cache(project.progress, &project.places.cache)?;
-    let packages = choose(&project.archive, lane)?;
-    let source = unpack_source(project, &packages)?;
+    let (packages, source) = {
+        let _cache_lock = Lock::of_cache(project.progress, &project.places.cache)?;
+        let packages = choose(&project.archive, lane)?;
+        let source = unpack_source(project, &packages)?;
+        (packages, source)
+    };
     let kernel = match lane {
         Lane::Stock => stock(project, &packages, source)?,
         _ => configured(project, &packages, lane, source)?,
@@ -275,11 +278,11 @@ fn configured(
     let recipe = format!("{wanted}{}", arguments.join(" "));
     let stamp = stamp(project, packages, &source, &recipe);
     let objects = build_dir(project, lane, packages, &stamp);
+    let _lock = Lock::of_kernel(project.progress, &objects)?;
     // No temporary name: make goes on where an interrupted build stopped, and the stamp, written
     // last, says whether it is whole.
     if !stamp.is_on(&objects) {
         disk::needs(&project.places.cache, BUILD_SIZE)?;
-        fs::create_dir_all(&objects).with_context(|| format!("making {}", objects.display()))?;
         let step = project.progress.step(
             format!("kernel {} for lane {}", packages.version, lane.name()),
             "compiling it takes some minutes the first time",
@@ -364,6 +367,7 @@ fn stock(project: &Project<'_>, packages: &Packages, source: PathBuf) -> Result<
     let package = dir.join("package");
     let lists = package.join("usr/lib/modules").join(release);
     let objects = dir.join("objects");
+    let _lock = Lock::of_kernel(project.progress, &dir)?;
     if !stamp.is_on(&dir) {
         disk::needs(&project.places.cache, BUILD_SIZE)?;
         stamp.ensure(&package, |fresh| {

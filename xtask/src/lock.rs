@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One builder at a time in a cache and in a clone.
+//! One builder at a time in a cache, of a kernel, and in a clone.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::io::AsRawFd;
@@ -21,6 +21,12 @@ impl Lock {
     /// Takes the lock of a cache.
     pub fn of_cache(progress: &Progress, cache: &Path) -> Result<Self> {
         Self::take(progress, cache, "cache.lock")
+    }
+
+    /// Takes the lock of a kernel in the cache. It takes minutes to compile one: who needs another one
+    /// that is there does not wait for that.
+    pub fn of_kernel(progress: &Progress, kernel: &Path) -> Result<Self> {
+        Self::take(progress, kernel, "kernel.lock")
     }
 
     /// Takes the lock of a clone's build folder.
