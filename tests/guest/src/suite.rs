@@ -27,6 +27,7 @@ pub mod libvirt;
 pub mod many;
 pub mod modules;
 pub mod network;
+mod pool;
 pub mod privcmd;
 pub mod programs;
 pub mod streams;
@@ -105,11 +106,16 @@ struct Aid {
 impl Aid {
     /// Skips the test where the image does not have it.
     fn load(name: &'static str) -> TestResult<Self> {
+        Self::load_with(name, "")
+    }
+
+    /// The same, with parameters.
+    fn load_with(name: &'static str, parameters: &str) -> TestResult<Self> {
         let file = drivers::in_updates(name);
         if !fs::exists(&file)? {
             return skip(format_args!("the image has no module {name}"));
         }
-        sys::load_module(&file, "")?;
+        sys::load_module(&file, parameters)?;
         Ok(Self { name })
     }
 

@@ -5,6 +5,7 @@
 use std::os::fd::AsRawFd;
 
 use super::gntdev::{copy, dmabuf, each_grantor};
+use super::pool::Pool;
 use super::privcmd::device_model::{IoreqServer, Operation};
 use super::privcmd::eventfd::Device;
 use super::{each_kind, SOON};
@@ -57,6 +58,11 @@ fn held() -> TestResult<usize> {
         .filter_map(|module| crate::resources::module_uses(module))
         .sum::<i64>();
     Ok(ports + uses as usize)
+}
+
+/// What [`held`] counts, and the pages that are out of the kernel's pool of addresses.
+fn held_with(pool: &Pool) -> TestResult<usize> {
+    Ok(held()? + pool.missing()?)
 }
 
 fn evtchn_open() -> TestResult {
@@ -166,9 +172,10 @@ fn gntdev_map() -> TestResult {
 }
 
 fn gntdev_mmap() -> TestResult {
+    let pool = Pool::open()?;
     each_grantor(3, |grantor| {
         let file = Gntdev::open()?;
-        let in_use = || Ok(held()? + grantor.in_use());
+        let in_use = || Ok(held_with(&pool)? + grantor.in_use());
         each("mmap", 6, in_use, |fault| {
             let index = file.map(grantor.id(), &grantor.references)?;
             let memory = fault.strike(|| file.mmap(index, 3))?;
@@ -216,11 +223,12 @@ fn gntdev_notify() -> TestResult {
 }
 
 fn gntdev_copy() -> TestResult {
+    let pool = Pool::open()?;
     each_grantor(2, |grantor| {
         let file = Gntdev::open()?;
         let memory = Mapping::anonymous(2 * PAGE)?;
         memory.fill(3);
-        let in_use = || Ok(held()? + grantor.in_use());
+        let in_use = || Ok(held_with(&pool)? + grantor.in_use());
         each("copy", 4, in_use, |fault| {
             let mut segments = [
                 copy::from_grant(&grantor, 0, 0, memory.addr() + 100, PAGE),
@@ -234,9 +242,10 @@ fn gntdev_copy() -> TestResult {
 }
 
 fn gntdev_export() -> TestResult {
+    let pool = Pool::open()?;
     each_grantor(1, |grantor| {
         let file = Gntdev::open()?;
-        let in_use = || Ok(held()? + grantor.in_use());
+        let in_use = || Ok(held_with(&pool)? + grantor.in_use());
         each("export", 5, in_use, |fault| {
             let export = || dmabuf::export_one(&file, grantor.id(), grantor.references[0], 0);
             passed(fault.strike(export)?)
@@ -288,19 +297,21 @@ fn privcmd_reserve() -> TestResult {
     })
 }
 
-/// Frames of each kind of domain, all of which it gets back in the end.
-fn each_owner(body: impl Fn(&BareDomain, &Privcmd, &[u64]) -> TestResult) -> TestResult {
+/// Frames of each kind of domain, all of which it gets back in the end, and the pool where they are placed.
+fn each_owner(body: impl Fn(&BareDomain, &Privcmd, &[u64], &Pool) -> TestResult) -> TestResult {
+    let pool = Pool::open()?;
     each_kind(|domain| {
         let frames = domain.populate(20)?;
         let file = Privcmd::open()?;
-        body(&domain, &file, &frames)?;
+        body(&domain, &file, &frames, &pool)?;
         drop(file);
         check(domain.destroyed_within(SOON)?, "pages are still held")
     })
 }
 
 fn privcmd_batch() -> TestResult {
-    each_owner(|domain, file, frames| {
+    each_owner(|domain, file, frames, pool| {
+        let held = || held_with(pool);
         let mut errors = vec![0; frames.len()];
         each("batch", 4, held, |fault| {
             let range = file.reserve(frames.len())?;
@@ -322,7 +333,8 @@ fn privcmd_batch() -> TestResult {
 }
 
 fn privcmd_batch_v1() -> TestResult {
-    each_owner(|domain, file, frames| {
+    each_owner(|domain, file, frames, pool| {
+        let held = || held_with(pool);
         each("batch_v1", 4, held, |fault| {
             let range = file.reserve(frames.len())?;
             let mut asked = frames.to_vec();
@@ -335,7 +347,8 @@ fn privcmd_batch_v1() -> TestResult {
 }
 
 fn privcmd_mmap() -> TestResult {
-    each_owner(|domain, file, frames| {
+    each_owner(|domain, file, frames, pool| {
+        let held = || held_with(pool);
         each("mmap", 3, held, |fault| {
             let range = file.reserve(2)?;
             let entries = [0, 1].map(|page| MmapEntry {
@@ -349,6 +362,8 @@ fn privcmd_mmap() -> TestResult {
 }
 
 fn privcmd_resource() -> TestResult {
+    let pool = Pool::open()?;
+    let held = || held_with(&pool);
     each_kind(|domain| {
         let file = Privcmd::open()?;
         let table = Resource {
