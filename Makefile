@@ -35,7 +35,8 @@ test-install:
 		$(if $(SUITE),--suite '$(SUITE)')
 
 fuzz:
-	$(XTASK) fuzz $(options) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+	$(XTASK) fuzz $(options) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PROGRAM),--program $(PROGRAM)) $(if $(BOOTS),--boots $(BOOTS)) $(if $(filter 1,$(TRACE)),--trace)
 
 bench:
 	$(XTASK) bench $(options) $(if $(FILTER),--filter '$(FILTER)') $(if $(filter 1,$(SAVE)),--save)
@@ -75,8 +76,9 @@ help:
 	@echo '  make test LANE=sanitize      the same under KASAN and its like (LANE=sanitize-pv: PV dom0)'
 	@echo '  make test-clients [DOM0=pv|pvh] [FILTER=name*] [REFERENCE=1] [LONG=1]'
 	@echo '                               programs of others on the drivers: xen-utils, QEMU, libvirt, Rust crates'
-	@echo '  make fuzz [SECONDS=60] [SEED=n] [DOM0=pv|pvh] [LANE=...]'
-	@echo '                               programs made by chance, from number n on'
+	@echo '  make fuzz [SECONDS=60] [SEED=name] [PROGRAM=name] [TRACE=1] [BOOTS=40] [DOM0=pv|pvh] [LANE=...] [REFERENCE=1]'
+	@echo '                               programs made by chance, from number SEED on; PROGRAM: only this one;'
+	@echo '                               BOOTS: how many to spend on the shortest that does harm, 0 for none'
 	@echo '  make bench [DOM0=pv|pvh] [FILTER=name*] [SAVE=1]'
 	@echo '                               measure ours and the C drivers, in instructions; SAVE=1: as the'
 	@echo '                               figures to compare with (docs/performance.md)'

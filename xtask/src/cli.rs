@@ -11,6 +11,7 @@ use crate::bench::{self, Bench};
 use crate::check;
 use crate::deb;
 use crate::demo::Demo;
+use crate::fuzz;
 use crate::installation::{Installation, With};
 use crate::kernel::Kernel;
 use crate::krate;
@@ -79,12 +80,6 @@ fn app() -> clap::Command {
         .long("clients")
         .action(ArgAction::SetTrue)
         .help("In an image with QEMU, libvirt and other clients of the drivers");
-    let number = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_parser(clap::value_parser!(u64))
-            .help(help)
-    };
     let command = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
     let boot = |name, about| {
         command(name, about).args([lane(Lane::Stock), dom0.clone(), reference.clone()])
@@ -113,10 +108,26 @@ fn app() -> clap::Command {
                 lane(Lane::Kunit),
                 dom0.clone(),
                 reference.clone(),
-                number("seconds", "For how long")
+                Arg::new("seconds")
+                    .long("seconds")
+                    .value_parser(clap::value_parser!(u64).range(1..=7 * 24 * 3600))
                     .default_value("60")
-                    .value_parser(clap::value_parser!(u64).range(1..=7 * 24 * 3600)),
-                number("seed", "The number of the first program"),
+                    .help("For how long"),
+                Arg::new("seed")
+                    .long("seed")
+                    .help("The name of the first program, mostly a number"),
+                Arg::new("program")
+                    .long("program")
+                    .help("The name of the only program"),
+                Arg::new("boots")
+                    .long("boots")
+                    .value_parser(clap::value_parser!(u32))
+                    .default_value("40")
+                    .help("How many boots to spend on the shortest program that does the same"),
+                Arg::new("trace")
+                    .long("trace")
+                    .action(ArgAction::SetTrue)
+                    .help("Say each call before it is made"),
             ]),
             measure(
                 "bench",
@@ -167,18 +178,23 @@ fn command_of(matches: &ArgMatches) -> Command {
             filter: matches.get_one::<String>("filter").cloned(),
             long: matches.get_flag("long"),
             programs: None,
+            boots: 0,
             clients: matches.get_flag("clients"),
         }),
         Some(("fuzz", matches)) => Command::Test(Selection {
             lane: lane(matches),
             dom0: dom0(matches).map_or_else(|| lane(matches).dom0s().to_vec(), |dom0| vec![dom0]),
             drivers: vec![drivers(matches)],
-            filter: Some("fuzz.*".to_owned()),
+            filter: Some("fuzz.programs".to_owned()),
             long: false,
             programs: Some(Programs {
                 seconds: matches.get_one("seconds").copied().unwrap_or(60),
-                first: matches.get_one("seed").copied(),
+                first: matches.get_one::<String>("seed").cloned(),
+                only: matches.get_one::<String>("program").cloned(),
+                trace: matches.get_flag("trace"),
+                ..Programs::default()
             }),
+            boots: matches.get_one("boots").copied().unwrap_or(0),
             clients: false,
         }),
         Some(("bench", matches)) => Command::Bench(bench(
@@ -294,6 +310,11 @@ impl Command {
         let places = Places::find()?;
         if let Command::Audit = self {
             return audit::run(&places.repo);
+        }
+        if let Command::Test(selection) = self {
+            for name in selection.programs.iter().flat_map(Programs::names) {
+                fuzz::is_name(&places.repo, name)?;
+            }
         }
         let mut project = Project::open(&progress, &places, self.lanes())?;
         match self {

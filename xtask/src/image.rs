@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::cpio::Archive;
 use crate::elf;
+use crate::fuzz;
 use crate::kernel::{self, Kernel, REFERENCE};
 use crate::modules;
 use crate::place::{self, temporary};
@@ -112,6 +113,7 @@ pub fn dom0(
         XL_CONFIGURATION,
         &xl_configuration(Some(DOMAINS_PROCESSORS)),
     );
+    fuzz::add(&project.places.repo, &mut image)?;
     let stripped = strip(project, kernel, modules)?;
     kernel_modules(project, kernel, &stripped, &mut image)?;
 

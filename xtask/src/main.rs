@@ -18,6 +18,7 @@ mod disk;
 mod elf;
 mod error;
 mod forgotten;
+mod fuzz;
 mod guest;
 mod image;
 mod installation;

@@ -122,11 +122,47 @@ pub struct Boot<'a> {
 }
 
 /// Programs made by chance: see the guest's suite `fuzz`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Programs {
     pub seconds: u64,
-    /// The number of the first.
-    pub first: Option<u64>,
+    /// The name of the first.
+    pub first: Option<String>,
+    /// The name of the only one.
+    pub only: Option<String>,
+    /// The part of that one to begin with, where shorter ones are looked for.
+    pub shrink: Option<String>,
+    /// How often each of those runs.
+    pub times: Option<u64>,
+    /// Whether to say each call before it is made.
+    pub trace: bool,
+}
+
+impl Programs {
+    /// The names that the user has chosen.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.first.iter().chain(&self.only).map(String::as_str)
+    }
+
+    /// What the guest is told.
+    fn words(&self) -> String {
+        let mut words = format!(" xen_rust.seconds={}", self.seconds);
+        if let Some(first) = &self.first {
+            words.push_str(&format!(" xen_rust.seed={first}"));
+        }
+        if let Some(only) = &self.only {
+            words.push_str(&format!(" xen_rust.program={only}"));
+        }
+        if let Some(part) = &self.shrink {
+            words.push_str(&format!(" xen_rust.shrink={part}"));
+        }
+        if let Some(times) = self.times {
+            words.push_str(&format!(" xen_rust.times={times}"));
+        }
+        if self.trace {
+            words.push_str(" xen_rust.trace=1");
+        }
+        words
+    }
 }
 
 impl Boot<'_> {
@@ -144,8 +180,11 @@ impl Boot<'_> {
             _ if self.long || self.clients => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
             _ => (SILENCE * slowness, LIMIT * slowness),
         };
-        let limit =
-            limit + Duration::from_secs(self.programs.map_or(0, |programs| programs.seconds));
+        let seconds = self
+            .programs
+            .as_ref()
+            .map_or(0, |programs| programs.seconds);
+        let limit = limit + Duration::from_secs(seconds);
         watch(self.command(project, "stdio")?, log, silence, limit, each)
     }
 
@@ -238,11 +277,8 @@ impl Boot<'_> {
         if self.lane.slowness() != 1 {
             dom0_line.push_str(&format!(" xen_rust.slowness={}", self.lane.slowness()));
         }
-        if let Some(programs) = self.programs {
-            dom0_line.push_str(&format!(" xen_rust.seconds={}", programs.seconds));
-            if let Some(first) = programs.first {
-                dom0_line.push_str(&format!(" xen_rust.seed={first}"));
-            }
+        if let Some(programs) = &self.programs {
+            dom0_line.push_str(&programs.words());
         }
         if let Some(filter) = self.filter {
             if filter.contains(char::is_whitespace) {

@@ -10,6 +10,7 @@ use crate::check;
 use crate::clients;
 use crate::error;
 use crate::forgotten;
+use crate::fuzz;
 use crate::guest;
 use crate::image;
 use crate::kernel::Kernel;
@@ -72,6 +73,8 @@ pub struct Selection {
     pub long: bool,
     /// How many programs made by chance, if that is to be chosen.
     pub programs: Option<Programs>,
+    /// In how many boots the shortest is looked for when one has done harm.
+    pub boots: u32,
     /// The tests of other people's programs instead, in an image that has those.
     pub clients: bool,
 }
@@ -123,7 +126,7 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
         mode: Mode::Test,
         filter: selection.filter.as_deref(),
         long: selection.long,
-        programs: selection.programs,
+        programs: selection.programs.clone(),
         clients: selection.clients,
     };
     if with_host && selection.drivers.contains(&Drivers::Rust) {
@@ -131,7 +134,13 @@ fn run_all(project: &mut Project<'_>, selection: &Selection, totals: &mut Totals
     }
     for drivers in &selection.drivers {
         for dom0 in &selection.dom0 {
-            in_guest(project, &boot(Some(*dom0), *drivers), totals)?;
+            let boot = boot(Some(*dom0), *drivers);
+            let before = totals.failed;
+            in_guest(project, &boot, totals)?;
+            if totals.failed > before && selection.boots > 0 {
+                let log = project.places.log(selection.lane, &machine(&boot));
+                fuzz::shrink(project, &boot, &log, selection.boots)?;
+            }
         }
     }
     Ok(())
@@ -211,13 +220,19 @@ fn cargo_result(line: &str) -> Option<(u64, u64)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
+/// What the machine that is booted is called.
+fn machine(boot: &Boot<'_>) -> String {
+    let dom0 = boot.dom0.map_or("bare", |dom0| dom0.name());
+    format!("{dom0}-{}", boot.drivers.name())
+}
+
 fn in_guest(project: &Project<'_>, boot: &Boot<'_>, totals: &mut Totals) -> Result<()> {
     let lane = boot.lane;
-    let (machine, doing) = match boot.dom0 {
-        Some(dom0) => (dom0.name(), "booting Xen and dom0 in QEMU"),
-        None => ("bare", "booting without Xen in QEMU"),
+    let doing = match boot.dom0 {
+        Some(_) => "booting Xen and dom0 in QEMU",
+        None => "booting without Xen in QEMU",
     };
-    let machine = format!("{machine}-{}", boot.drivers.name());
+    let machine = machine(boot);
     let name = format!("{}-{machine}", lane.name());
     let log = project.places.log(lane, &machine);
     let step = project.progress.step(format!("guest tests {name}"), doing);

@@ -203,6 +203,18 @@ impl Mapping {
         )
     }
 
+    /// Fresh private memory at an address where nothing is.
+    pub fn anonymous_at(addr: usize, len: usize) -> Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: No mapping that is in use is replaced.
+        let found = unsafe { libc::mmap(addr as *mut c_void, len, prot, flags, -1, 0) };
+        if found == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        Ok(Self { addr, len })
+    }
+
     /// A shared, writable mapping of a file.
     pub fn shared(fd: &impl AsRawFd, len: usize, offset: u64) -> Result<Self> {
         Self::new(
@@ -562,9 +574,22 @@ pub enum Exit {
 /// Has a signal interrupt what this process waits for, and do nothing else.
 pub fn handle_signal(signal: c_int) -> Result<()> {
     extern "C" fn nothing(_signal: c_int) {}
+    on_signal(signal, nothing)
+}
+
+/// Has a signal end this process, without the kernel telling of it.
+pub fn leave_on_signal(signal: c_int) -> Result<()> {
+    extern "C" fn leave(_signal: c_int) {
+        // SAFETY: Ends this process.
+        unsafe { libc::_exit(0) }
+    }
+    on_signal(signal, leave)
+}
+
+fn on_signal(signal: c_int, handler: extern "C" fn(c_int)) -> Result<()> {
     // SAFETY: All zeroes are a valid value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = nothing as extern "C" fn(c_int) as usize;
+    action.sa_sigaction = handler as usize;
     // SAFETY: The action is a live variable, and its handler may run at any time.
     Errno::check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }).map(drop)
 }
@@ -629,6 +654,19 @@ impl Child {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
+    }
+
+    /// As [`Child::wait_for`], but told by the kernel: for who makes many that end soon.
+    pub fn ends_within(&mut self, time: Duration) -> Option<Exit> {
+        // SAFETY: Takes only numbers.
+        let fd = Errno::check(unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) });
+        if let Ok(fd) = fd {
+            // SAFETY: The descriptor was just given to us.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+            let _ = poll(&fd, libc::POLLIN, time);
+            return self.reap(libc::WNOHANG);
+        }
+        self.wait_for(time)
     }
 
     /// Waits for the end.
@@ -710,6 +748,24 @@ fn unmount_with(target: &str, flags: i32) -> Result<()> {
     let target = c_string(target);
     // SAFETY: The string is NUL-terminated and live.
     Errno::check(unsafe { libc::umount2(target.as_ptr(), flags) }).map(drop)
+}
+
+/// Has this thread see its own file systems: what is mounted from here on, nobody else sees.
+pub fn unshare_mounts() -> Result<()> {
+    // SAFETY: Takes only numbers.
+    Errno::check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let (none, root) = (c_string("none"), c_string("/"));
+    // SAFETY: All strings are NUL-terminated and live; there is no data.
+    Errno::check(unsafe {
+        libc::mount(
+            none.as_ptr(),
+            root.as_ptr(),
+            std::ptr::null(),
+            libc::MS_REC | libc::MS_PRIVATE,
+            std::ptr::null(),
+        )
+    })
+    .map(drop)
 }
 
 /// Loads a kernel module from a file.
@@ -801,6 +857,63 @@ pub fn run_on_cpu(cpu: usize) -> Result<()> {
         libc::sched_setaffinity(0, size_of_val(&set), &set)
     })
     .map(drop)
+}
+
+/// The kernel's number of this thread.
+pub fn thread_id() -> i32 {
+    // SAFETY: Takes nothing.
+    unsafe { libc::gettid() }
+}
+
+/// Sends a signal to a thread of this process.
+pub fn signal_thread(thread: i32, signal: c_int) -> Result<()> {
+    // SAFETY: Takes only numbers.
+    Errno::check(unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) })
+        .map(drop)
+}
+
+/// A clock that sends this thread a signal.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: libc::timer_t,
+}
+
+impl Alarm {
+    /// One that is not set yet.
+    pub fn new(signal: c_int) -> Result<Self> {
+        let mut timer = std::ptr::null_mut();
+        // SAFETY: All zeroes are a valid value; the timer's name is stored in a live variable.
+        Errno::check(unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = signal;
+            event.sigev_notify_thread_id = libc::gettid();
+            libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer)
+        })?;
+        Ok(Self { timer })
+    }
+
+    /// Has it send the signal after a time, and again and again after another if that is not zero.
+    pub fn set(&self, first: Duration, then: Duration) -> Result<()> {
+        let spec = |time: Duration| libc::timespec {
+            tv_sec: time.as_secs() as libc::time_t,
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        let times = libc::itimerspec {
+            it_interval: spec(then),
+            it_value: spec(first),
+        };
+        // SAFETY: The timer is ours, the times are live.
+        Errno::check(unsafe { libc::timer_settime(self.timer, 0, &times, std::ptr::null_mut()) })
+            .map(drop)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // SAFETY: The timer is ours.
+        unsafe { libc::timer_delete(self.timer) };
+    }
 }
 
 /// Names this thread, of which the kernel keeps 15 bytes.
