@@ -73,6 +73,11 @@ pub fn slowness() -> u32 {
     slowness.unwrap_or(1)
 }
 
+/// How many of something that takes its time each, where so many are asked for on another kernel than a slow one.
+pub fn fewer(count: usize) -> usize {
+    count.div_ceil(slowness() as usize)
+}
+
 /// Whether this kernel writes over each page that is freed (`page_poison=1`).
 pub fn poisons_pages() -> bool {
     let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();

@@ -888,7 +888,7 @@ fn remote_gone() -> TestResult {
 }
 
 fn many_ports() -> TestResult {
-    let pairs = if boot::long() { 2000 } else { 500 };
+    let pairs = boot::fewer(if boot::long() { 2000 } else { 500 });
     let xen = Xen::open()?;
     let before = xen.open_ports(DOMID_SELF)?;
     let file = Evtchn::open_nonblocking()?;
@@ -928,7 +928,7 @@ fn many_files() -> TestResult {
     let xen = Xen::open()?;
     let before = xen.open_ports(DOMID_SELF)?;
     let mut files = Vec::new();
-    for _ in 0..if boot::long() { 1000 } else { 100 } {
+    for _ in 0..boot::fewer(if boot::long() { 1000 } else { 100 }) {
         let file = Evtchn::open_nonblocking()?;
         let (near, far) = file.loopback()?;
         files.push((file, near, far));
