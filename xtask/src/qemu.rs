@@ -32,6 +32,9 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 const LONG_SILENCE: Duration = Duration::from_secs(10 * 60);
 const LONG_LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// The same where programs made by chance run, none of which takes long. Only their other side does, until it is there.
+const PROGRAMS_SILENCE: Duration = Duration::from_secs(100);
+
 /// The same for measuring, where a single operation can be a long one and the clock counts
 /// instructions.
 const BENCH_SILENCE: Duration = Duration::from_secs(15 * 60);
@@ -175,11 +178,14 @@ impl Boot<'_> {
         each: impl FnMut(&str, Option<(Outcome, String)>),
     ) -> Result<Verdict> {
         let slowness = self.lane.slowness();
-        let (silence, limit) = match self.mode {
+        let (mut silence, limit) = match self.mode {
             Mode::Bench | Mode::Scaling => (BENCH_SILENCE, BENCH_LIMIT),
             _ if self.long || self.clients => (LONG_SILENCE * slowness, LONG_LIMIT * slowness),
             _ => (SILENCE * slowness, LIMIT * slowness),
         };
+        if self.programs.is_some() {
+            silence = silence.min(PROGRAMS_SILENCE * slowness);
+        }
         let seconds = self
             .programs
             .as_ref()
@@ -278,6 +284,8 @@ impl Boot<'_> {
             dom0_line.push_str(&format!(" xen_rust.slowness={}", self.lane.slowness()));
         }
         if let Some(programs) = &self.programs {
+            // A kernel that has failed is of no more use: the sooner it ends the better.
+            dom0_line.push_str(" oops=panic");
             dom0_line.push_str(&programs.words());
         }
         if let Some(filter) = self.filter {

@@ -669,6 +669,11 @@ impl Child {
         self.wait_for(time)
     }
 
+    /// Takes no more care of it: for one that does not end.
+    pub fn leave(&mut self) {
+        self.pid = 0;
+    }
+
     /// Waits for the end.
     pub fn wait(mut self) -> Exit {
         loop {

@@ -14,7 +14,7 @@ use super::chance::Chance;
 /// The threads of a program.
 pub const THREADS: usize = 3;
 /// The most steps that a program has.
-const MOST: usize = 1200;
+const MOST: usize = 2400;
 /// The most changes that a name has.
 const DEPTH: usize = 16;
 /// Numbers of changes are below, to keep names short.
@@ -50,7 +50,7 @@ impl Program {
     /// The program of a number.
     pub fn fresh(number: u64) -> Self {
         let mut chance = Chance::new(number);
-        let length = chance.of(&[60, 240, 480, 480, 720, 960]);
+        let length = chance.of(&[120, 480, 960, 960, 1440, 1920]);
         Self {
             steps: (0..length).map(|_| Step::any(&mut chance)).collect(),
         }
@@ -284,7 +284,12 @@ mod tests {
     fn text_of_a_program() {
         let program = Program::fresh(4);
         let line = |step: &Step| format!("{step}  # x # y\n\n# z");
-        let text = program.steps.iter().map(line).collect::<Vec<_>>().join("\n");
+        let text = program
+            .steps
+            .iter()
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n");
         assert_eq!(text.parse(), Ok(program));
         for bad in ["", "# only\n", "0", "9 1", "0 x", "0 1 2", "0 123456789"] {
             assert!(bad.parse::<Program>().is_err(), "{bad:?}");
