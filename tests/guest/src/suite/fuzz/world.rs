@@ -183,6 +183,14 @@ pub struct Hand<'w> {
 #[derive(Clone, Copy)]
 pub struct Request(pub &'static str, pub u32);
 
+impl Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .split_whitespace()
+            .try_for_each(|part| f.write_str(part))
+    }
+}
+
 /// A request by the path of its constant.
 macro_rules! request {
     ($($path:ident)::+) => {
@@ -204,7 +212,12 @@ impl<'w> Hand<'w> {
 
     /// Makes a request with whatever the argument says.
     pub fn ioctl(&self, fd: &Shared, request: Request, argument: usize) -> sys::Result<i64> {
-        self.call(format_args!("ioctl {fd} {}", request.0));
+        if argument == self.memory.addr() {
+            let words = self.memory.read_at::<[u32; 10]>(0);
+            self.call(format_args!("ioctl {fd} {request} words {words:x?}"));
+        } else {
+            self.call(format_args!("ioctl {fd} {request} {argument:#x}"));
+        }
         // SAFETY: Requests write to what their arguments name: memory for arguments, or the arena, to which no
         // reference is held, or what is not memory of this process.
         unsafe { sys::ioctl(fd, request.1, argument) }
@@ -220,11 +233,11 @@ impl<'w> Hand<'w> {
         self.memory.write_at(0, &argument);
         if self.chance.one_in(24) {
             let at = self.address();
-            self.call(format_args!("ioctl {fd} {} at {at:#x}", request.0));
+            self.call(format_args!("ioctl {fd} {request} at {at:#x}"));
             // SAFETY: As above.
             unsafe { sys::ioctl(fd, request.1, at as usize) }?;
         } else {
-            self.call(format_args!("ioctl {fd} {} {argument:?}", request.0));
+            self.call(format_args!("ioctl {fd} {request} {argument:x?}"));
             // SAFETY: As above.
             unsafe { sys::ioctl(fd, request.1, self.memory.addr()) }?;
         }
