@@ -26,6 +26,8 @@ pub struct Side {
     pub frames: Vec<u64>,
     /// Ports that it has made for this domain.
     pub ports: Vec<u32>,
+    /// It runs: what is done to it must leave it alive.
+    pub runs: bool,
 }
 
 /// A bare domain, whose grants are written from here.
@@ -71,7 +73,7 @@ impl Outside {
                 id: domain.id(),
                 references: table.grant(&frames, true),
                 frames,
-                ports: Vec::new(),
+                ..Side::default()
             };
             outside.sides.insert(outside.bare.len(), side);
             outside.bare.push(Bare { domain, table });
@@ -132,6 +134,7 @@ impl Alive {
             frames: grant::frames_of(guest.id(), &references)?,
             references,
             ports,
+            runs: true,
         };
         let storm = format!("storm {} {set} {EVENTS}", side.ports[0]);
         agent.begin(&storm).or_fail()?;

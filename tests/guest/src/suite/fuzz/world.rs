@@ -310,23 +310,28 @@ impl<'w> Hand<'w> {
         }
     }
 
+    /// Mostly a given domain, else another, or none: not one that runs, whose other memory is not for writing.
+    pub fn mostly(&mut self, side: &Side) -> DomId {
+        if !self.chance.one_in(12) {
+            return side.id;
+        }
+        let bare = self.world.outside.bare();
+        let other = bare[self.chance.below(bare.len())].id;
+        self.chance.of(&[other, 0x7fef, 0xffff])
+    }
+
     /// A grant: the domain, mostly the right one, and the reference.
     pub fn grant(&mut self) -> (DomId, u32) {
         let side = self.side();
-        let domain = if self.chance.one_in(12) {
-            self.domain()
-        } else {
-            side.id
-        };
-        (domain, self.reference(side))
+        (self.mostly(side), self.reference(side))
     }
 
-    /// A reference of a domain, mostly of a grant.
+    /// A reference of a domain, mostly of a grant. A domain that runs has others, which it lives on.
     pub fn reference(&mut self, side: &Side) -> u32 {
-        if self.chance.one_in(12) || side.references.is_empty() {
-            self.chance.number() as u32
-        } else {
-            self.chance.of(&side.references)
+        match self.chance.below(12) {
+            0 if !side.runs => self.chance.number() as u32,
+            0 => u32::MAX,
+            _ => self.chance.of(&side.references),
         }
     }
 

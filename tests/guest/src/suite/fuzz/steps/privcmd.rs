@@ -4,12 +4,13 @@
 
 use std::os::fd::AsRawFd;
 
+use super::super::outside::Side;
 use super::super::world::{request, Hand, Shared};
 use crate::abi::privcmd;
 use crate::sys::{self, PAGE};
 use crate::xen::XEN_VERSION;
 
-impl Hand<'_> {
+impl<'w> Hand<'w> {
     pub(super) fn privcmd(&mut self) -> sys::Result<()> {
         let world = self.world;
         let fd = self.slot(&world.privcmd);
@@ -27,10 +28,11 @@ impl Hand<'_> {
             }
             4..=8 => self.frames(fd)?,
             9 => {
-                let side = self.side();
+                // Frames beyond those that were granted are not for writing where a domain runs.
+                let side = self.bare_side();
                 let entry = privcmd::MmapEntry {
                     va: self.place() as u64,
-                    mfn: self.frame(&side.frames),
+                    mfn: self.frame(side),
                     npages: self.chance.number(),
                 };
                 self.memory.write_at(2 * PAGE, &entry);
@@ -43,9 +45,8 @@ impl Hand<'_> {
                 self.request(fd, request!(privcmd::MMAP), map)?;
             }
             10 | 11 => {
-                // Not the tables of a domain that runs: programs write to what they map.
-                let bare = self.world.outside.bare();
-                let dom = bare[self.chance.below(bare.len())].id;
+                // Nor are the tables of a domain that runs.
+                let dom = self.bare_side().id;
                 let at = self.place();
                 let num = self.chance.of(&[0, 1, 1, 2, 4, 33, u64::MAX]);
                 if self.chance.one_in(2) {
@@ -153,25 +154,27 @@ impl Hand<'_> {
         Ok(())
     }
 
-    fn frame(&mut self, frames: &[u64]) -> u64 {
-        if self.chance.one_in(10) || frames.is_empty() {
-            self.chance.number()
-        } else {
-            self.chance.of(frames)
+    fn bare_side(&mut self) -> &'w Side {
+        let bare = self.world.outside.bare();
+        &bare[self.chance.below(bare.len())]
+    }
+
+    /// A frame of a domain, or none of it.
+    fn frame(&mut self, side: &Side) -> u64 {
+        match self.chance.below(10) {
+            0 if !side.runs => self.chance.number(),
+            0 => u64::MAX,
+            _ => self.chance.of(&side.frames),
         }
     }
 
     /// Maps frames of another domain.
     fn frames(&mut self, fd: &Shared) -> sys::Result<()> {
         let side = self.side();
-        let dom = if self.chance.one_in(12) {
-            self.domain()
-        } else {
-            side.id
-        };
+        let dom = self.mostly(side);
         let pages = 1 + self.chance.below(8);
         for i in 0..pages {
-            let frame = self.frame(&side.frames);
+            let frame = self.frame(side);
             self.memory.write_at(2 * PAGE + 8 * i, &frame);
         }
         let num = if self.chance.one_in(12) {
