@@ -28,7 +28,7 @@ pub fn pvh() -> TestResult {
 fn scaled(asked: [usize; 2]) -> [usize; 2] {
     let asked = if boot::long() { [60, 20] } else { asked };
     match boot::kind() {
-        Some(Kind::Pvh) => asked.map(|count| count.div_ceil(3)),
+        Some(Kind::Pvh) => asked.map(|count| count.div_ceil(6)),
         _ => asked,
     }
 }
@@ -121,7 +121,7 @@ fn create(configuration: &str) -> Command {
 enum Came {
     /// It made a guest, and reached outside so many times for that.
     Through(usize),
-    /// It was killed when it was about to do this.
+    /// It was killed when it was about to make this call.
     To(String),
 }
 
@@ -134,7 +134,7 @@ fn until(configuration: &str, stage: usize) -> TestResult<Came> {
             continue;
         };
         if count == stage {
-            return Ok(Came::To(format!("{file}, {call:?}")));
+            return Ok(Came::To(format!("call {} of {file}", call.number)));
         }
         count += 1;
     }
