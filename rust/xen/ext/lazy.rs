@@ -22,10 +22,9 @@ impl<T: Send> Lazy<T> {
     /// The value, if it has been made.
     #[inline]
     pub fn get(&self) -> Option<Pin<&T>> {
+        let value = self.0.get()?;
         // SAFETY: By the type invariant it is pinned.
-        self.0
-            .get()
-            .map(|value| unsafe { Pin::new_unchecked(value) })
+        Some(unsafe { Pin::new_unchecked(value) })
     }
 
     /// The value, which is made of `init` unless there is one. Where several ask at once all get
