@@ -94,15 +94,23 @@ mod tests {
         let mut child = std::process::Command::new("sleep")
             .arg("100")
             .stdin(fs::File::open(path).unwrap())
-            .stdout(std::process::Stdio::inherit())
+            .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let (found, _) = holders(&[path, "/dev/full"])
-            .into_iter()
-            .find(|(p, held)| p.pid == pid && held == &[path])
-            .unwrap();
-        assert_eq!(found.program(), "sleep");
+        // It is there a moment before its words are.
+        let mut found = None;
+        sys::eventually(Duration::from_secs(10), || {
+            found = holders(&[path, "/dev/full"])
+                .into_iter()
+                .find(|(p, held)| p.pid == pid && held == &[path] && p.program() == "sleep");
+            found.is_some()
+        });
+        if found.is_none() {
+            // Else whoever reads what this prints waits for the child's end.
+            let _ = child.kill();
+        }
+        let (found, _) = found.unwrap();
         assert!(alive(pid));
         assert!(holders(&["/dev/full"]).iter().all(|(p, _)| p.pid != pid));
         // A child that nobody has waited for counts as ended.
