@@ -4,10 +4,9 @@
 
 use std::time::Instant;
 
+use super::gntdev::copy;
 use super::{balloon, privcmd, xenfs, NEVER, SOON};
-use crate::abi::gntdev::{
-    self as abi, CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_OKAY, NOTIFY_SEND_EVENT,
-};
+use crate::abi::gntdev::{GNTST_OKAY, NOTIFY_SEND_EVENT};
 use crate::abi::DOMID_SELF;
 use crate::boot;
 use crate::device::{Evtchn, Gntdev};
@@ -256,18 +255,7 @@ fn copies(agent: &mut Agent, id: u16) -> TestResult {
     let file = Gntdev::open()?;
     let (_, references) = granted(agent, 4, "ro", 0x3c)?;
     let memory = Mapping::anonymous(4 * PAGE)?;
-    let mut segments: Vec<_> = references
-        .iter()
-        .enumerate()
-        .map(|(i, &reference)| CopySegment {
-            source: CopyEnd::grant(id, reference, 0),
-            dest: CopyEnd::local(memory.addr() + i * PAGE),
-            len: PAGE as u16,
-            flags: COPY_SOURCE_GREF,
-            status: abi::GNTST_BAD_DOMAIN,
-            pad: 0,
-        })
-        .collect();
+    let mut segments = copy::pages_from(id, &references, memory.addr());
     file.copy(&mut segments)?;
     check(
         segments.iter().all(|s| s.status == GNTST_OKAY),

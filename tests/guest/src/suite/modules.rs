@@ -5,13 +5,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::gntdev::{each_grantor, Grantor};
+use super::gntdev::{copy, each_grantor, Grantor};
 use super::guests::{channels, tell};
 use super::toolstack::{contains, run};
 use super::SOON;
-use crate::abi::gntdev::{
-    CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_BAD_DOMAIN, GNTST_OKAY, NOTIFY_SEND_EVENT,
-};
+use crate::abi::gntdev::{GNTST_OKAY, NOTIFY_SEND_EVENT};
 use crate::boot::{Drivers, Words};
 use crate::device::{Evtchn, Gntdev, HypercallBuffer, Privcmd};
 use crate::domu::{self, Console, Guest, Running};
@@ -307,18 +305,11 @@ fn grant_used() -> TestResult {
     let (index, memory) = file.map_memory(grantor.id(), &grantor.references)?;
     memory.write_at(8, &0x5a_u8);
     equal(frame.read_at(8), 0x5a_u8, "what was written by the grant")?;
-    let copy = Mapping::anonymous(PAGE)?;
-    let mut segments = [CopySegment {
-        source: CopyEnd::grant(grantor.id(), grantor.references[0], 0),
-        dest: CopyEnd::local(copy.addr()),
-        len: PAGE as u16,
-        flags: COPY_SOURCE_GREF,
-        status: GNTST_BAD_DOMAIN,
-        pad: 0,
-    }];
+    let copied = Mapping::anonymous(PAGE)?;
+    let mut segments = [copy::from_grant(&grantor, 0, 0, copied.addr(), PAGE)];
     file.copy(&mut segments)?;
     equal(segments[0].status, GNTST_OKAY, "the copy's status")?;
-    equal(copy.read_at(8), 0x5a_u8, "what was copied")?;
+    equal(copied.read_at(8), 0x5a_u8, "what was copied")?;
     memory.unmap()?;
     file.unmap(index, 1)?;
     drop((frame, file));

@@ -6,7 +6,6 @@ use super::domain::GRANT_FRAMES;
 use super::BareDomain;
 use crate::abi::{plain_structs, DomId};
 use crate::device::privcmd::Resource;
-use crate::device::Privcmd;
 use crate::sys::{Mapping, Result, PAGE};
 
 plain_structs! {
@@ -28,23 +27,6 @@ const WRITING: u16 = 1 << 4;
 const ENTRIES_PER_FRAME: usize = PAGE / size_of::<Entry>();
 /// The first reference that is not reserved by Xen.
 const FIRST: usize = 8;
-
-/// The frames that a domain grants by references, as its table says.
-pub fn frames_of(domain: DomId, references: &[u32]) -> Result<Vec<u64>> {
-    let highest = references.iter().max().copied().unwrap_or(0) as usize;
-    let resource = Resource {
-        dom: domain,
-        kind: RESOURCE,
-        id: 0,
-    };
-    let frames = highest / ENTRIES_PER_FRAME + 1;
-    let table = Privcmd::open()?.map_resource(resource, 0, frames)?;
-    let frame = |&reference: &u32| {
-        let entry: Entry = table.read_at(reference as usize * size_of::<Entry>());
-        entry.frame.into()
-    };
-    Ok(references.iter().map(frame).collect())
-}
 
 /// The grants of a bare domain to this one.
 #[derive(Debug)]

@@ -5,14 +5,13 @@
 use std::time::Duration;
 
 use super::{held_as, holders};
-use crate::abi::gntdev::{
-    CopyEnd, CopySegment, COPY_SOURCE_GREF, GNTST_OKAY, NOTIFY_CLEAR_BYTE, NOTIFY_SEND_EVENT,
-};
+use crate::abi::gntdev::{GNTST_OKAY, NOTIFY_CLEAR_BYTE, NOTIFY_SEND_EVENT};
 use crate::abi::DOMID_SELF;
 use crate::boot;
 use crate::device::{Evtchn, Gntdev, Privcmd};
 use crate::domu::{self, Agent, Guest, Running};
 use crate::ktap::{check, equal, fail, skip, OrFail, TestResult};
+use crate::suite::gntdev::copy;
 use crate::suite::guests::{ask, channel, granted};
 use crate::suite::privcmd::foreign::frames_of;
 use crate::suite::{kill, NEVER, SOON};
@@ -126,18 +125,7 @@ fn busy(agent: &mut Agent, id: u16) -> TestResult<Vec<Busy>> {
 
     let file = Gntdev::open()?;
     let copier = Busy::start("copying", || {
-        let mut segments: Vec<_> = references
-            .iter()
-            .enumerate()
-            .map(|(i, &reference)| CopySegment {
-                source: CopyEnd::grant(id, reference, 0),
-                dest: CopyEnd::local(memory.addr() + i * PAGE),
-                len: PAGE as u16,
-                flags: COPY_SOURCE_GREF,
-                status: GNTST_OKAY,
-                pad: 0,
-            })
-            .collect();
+        let mut segments = copy::pages_from(id, &references, memory.addr());
         file.copy(&mut segments)?;
         match segments.iter().find(|s| s.status != GNTST_OKAY) {
             Some(refused) => Err(Errno(REFUSED + i32::from(-refused.status))),

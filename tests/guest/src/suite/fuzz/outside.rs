@@ -2,10 +2,12 @@
 
 //! What is on the other side of all programs.
 
+use crate::device::Privcmd;
 use crate::domu::{self, Agent, Guest, Running};
 use crate::ktap::{check, fail, OrFail, TestResult};
+use crate::suite::privcmd::foreign::frames_of;
 use crate::suite::SOON;
-use crate::xen::grant::{self, GrantTable};
+use crate::xen::grant::GrantTable;
 use crate::xen::{BareDomain, Kind};
 
 /// Pages that each domain grants.
@@ -131,7 +133,7 @@ impl Alive {
         }
         let side = Side {
             id: guest.id(),
-            frames: grant::frames_of(guest.id(), &references)?,
+            frames: frames_of(&Privcmd::open()?, guest.id(), &references)?,
             references,
             ports,
             runs: true,

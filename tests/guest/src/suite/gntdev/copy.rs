@@ -41,6 +41,23 @@ pub fn from_grant(
     segment(source, CopyEnd::local(addr), len, COPY_SOURCE_GREF)
 }
 
+/// Whole pages of a domain's grants, to memory from an address on.
+pub fn pages_from(dom: u16, references: &[u32], addr: usize) -> Vec<CopySegment> {
+    references
+        .iter()
+        .enumerate()
+        .map(|(i, &reference)| {
+            let dest = CopyEnd::local(addr + i * PAGE);
+            segment(
+                CopyEnd::grant(dom, reference, 0),
+                dest,
+                PAGE,
+                COPY_SOURCE_GREF,
+            )
+        })
+        .collect()
+}
+
 fn all_done(segments: &[CopySegment]) -> TestResult {
     segments
         .iter()
