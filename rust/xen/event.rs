@@ -592,6 +592,12 @@ pub struct Lingering {
 }
 
 impl Lingering {
+    /// The port that it had.
+    #[inline]
+    pub fn port(&self) -> Port {
+        self.port
+    }
+
     /// Closes the channel if nobody has a reference any more. Returns whether it is done with.
     pub fn settle(&self) -> bool {
         if !self.done.load(Ordering::Relaxed) {
@@ -606,8 +612,8 @@ impl Lingering {
         true
     }
 
-    /// Leaves the channel alone.
-    fn forget(&self) {
+    /// Leaves the channel alone: it was closed behind the kernel's back, and its number is another's.
+    pub fn forget(&self) {
         self.done.store(true, Ordering::Relaxed);
     }
 }

@@ -489,7 +489,7 @@ fn remote_domain(domid: u32) -> Result<DomId> {
 #[inline(never)]
 fn control(this: ArcBorrow<'_, EventFile>, cmd: u32, arg: usize) -> Result<isize> {
     let bind = |make: &dyn Fn() -> Result<Channel>| {
-        let port = this.ports.bind(&Arc::from(this), make)?;
+        let port = this.ports.bind(&Arc::from(this), |_| make())?;
         Ok(port.raw() as isize)
     };
     match cmd {

@@ -5,9 +5,9 @@
 //! # Locks
 //!
 //! `Ports::files`, a mutex, serialises binding and unbinding, as the kernel's own lock of its
-//! interrupts does. Within it, a file's table is locked, a spinlock, for reading and writing too;
-//! or else the closer's list, a mutex. Interrupts take none of them; nor does sending events, which
-//! asks the [slots](super::slot).
+//! interrupts does. Within it the closer's list is locked, a mutex, and within either a file's
+//! table, a spinlock, for reading and writing too. Interrupts take none of them; nor does sending
+//! events, which asks the [slots](super::slot).
 
 use super::{
     file::EventFile,
@@ -144,7 +144,7 @@ impl Ports {
     pub(crate) fn bind(
         &self,
         file: &Arc<EventFile>,
-        make: impl Fn() -> Result<Channel>,
+        make: impl Fn(&mut Waiting) -> Result<Channel>,
     ) -> Result<Port> {
         let mut files = self.files.lock();
         self.revalidate(&files);
@@ -165,7 +165,7 @@ impl Ports {
         file: &Arc<EventFile>,
         id: FileId,
         index: u32,
-        make: impl Fn() -> Result<Channel>,
+        make: impl Fn(&mut Waiting) -> Result<Channel>,
     ) -> Result<Port> {
         // A number that the kernel still has an interrupt for, of a channel that was closed behind
         // its back, cannot be bound. There are few of them, if any.
@@ -174,8 +174,14 @@ impl Ports {
         let owner = Owner::new(id, index).ok_or(ENOSPC)?;
         let mut unusable = KVec::new();
         for _ in 0..ATTEMPTS {
-            let channel = make()?;
+            // Until the kernel has an interrupt for the port, the closer could take the channel for
+            // an earlier one of that number.
+            let mut waiting = self.closer.job().waiting.lock();
+            let channel = make(&mut waiting)?;
             let port = channel.port();
+            if channel.is_new() {
+                waiting.forget(port);
+            }
             let slot = self.make_slot(port)?;
             if let Some(former) = slot.owner() {
                 // Xen has given us the number, so whoever had it has it no more.
@@ -190,6 +196,7 @@ impl Ports {
             }
             let data = PortData::new(file.clone(), index, port);
             let bound = BoundPort::bind(channel, file.name()?, data)?;
+            drop(waiting);
             slot.publish(owner);
             file.insert(index, bound);
             return Ok(port);
@@ -204,11 +211,14 @@ impl Ports {
     /// `EISCONN` if it is the file's already, `EBUSY` if it is another's or the kernel's, `EINVAL`
     /// if there is no such channel, `ENOMEM`, `ENOSPC`.
     pub(crate) fn bind_static(&self, file: &Arc<EventFile>, port: Port) -> Result {
-        self.bind(file, || {
+        self.bind(file, |waiting| {
             match self.slot(port).and_then(Slot::owner) {
                 Some(owner) if Some(owner.file()) == file.id() => return Err(ioctl::is_connected()),
                 Some(_) => return Err(EBUSY),
                 None => {}
+            }
+            if waiting.keeps(port) {
+                return Err(EBUSY);
             }
             let channel = Channel::existing(port)?;
             if event::is_store_port(port) {
@@ -461,7 +471,7 @@ struct Closer {
     waiting: Pin<KBox<Mutex<Waiting>>>,
 }
 
-struct Waiting {
+pub(crate) struct Waiting {
     /// Each keeps the module loaded: without it nobody would close the channel.
     channels: KVVec<(Lingering, ModuleRef)>,
     /// In how many milliseconds to look again: soon at first, then ever later.
@@ -497,6 +507,29 @@ impl Closer {
         let _ = waiting
             .channels
             .push((channel, ModuleRef::get()), GFP_KERNEL);
+    }
+}
+
+impl Waiting {
+    /// Whether a channel of this number is still to be closed. It is closed now, if it can be.
+    fn keeps(&mut self, port: Port) -> bool {
+        let mut keeps = false;
+        self.channels.retain(|(channel, _)| {
+            let is_kept = channel.port() != port || !channel.settle();
+            keeps |= is_kept && channel.port() == port;
+            is_kept
+        });
+        keeps
+    }
+
+    /// Leaves the channels alone that had this number, which is another's now.
+    fn forget(&mut self, port: Port) {
+        self.channels.retain(|(channel, _)| {
+            if channel.port() == port {
+                channel.forget();
+            }
+            channel.port() != port
+        });
     }
 }
 

@@ -106,6 +106,8 @@ pub const SUITE: Suite = Suite {
         Test::new("notify_at_death", notify::at_death),
         Test::new("notify_replaced", notify::replaced),
         Test::new("notify_keeps_port", notify::keeps_port),
+        Test::new("notify_kept_port_is_nobodys", notify::kept_port_is_nobodys)
+            .differs_in_c("takes any port"),
         Test::new("notify_refused", notify::refused),
         Test::new("notify_read_only", notify::read_only),
         Test::new("notify_becomes_read_only", notify::becomes_read_only)

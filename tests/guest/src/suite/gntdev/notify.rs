@@ -2,6 +2,8 @@
 
 //! SET_UNMAP_NOTIFY.
 
+use std::time::Duration;
+
 use super::{each_grantor, Grantor};
 use crate::abi::gntdev::{NOTIFY_CLEAR_BYTE, NOTIFY_SEND_EVENT};
 use crate::abi::DOMID_SELF;
@@ -147,6 +149,31 @@ pub fn keeps_port() -> TestResult {
         exactly_once(&other, far)?;
         let closed = || grantor.domain.xen().port_status(DOMID_SELF, near) == Ok(Status::Closed);
         check(sys::eventually(SOON, closed), "the port stays open")
+    })
+}
+
+/// A port that is kept for a grant's sake goes with that: nobody can make it theirs, even just then.
+pub fn kept_port_is_nobodys() -> TestResult {
+    each_grantor(1, |grantor| {
+        let other = Evtchn::open()?;
+        let file = Gntdev::open()?;
+        // The driver looks for ports that can be closed, ever less often: the longer it has waited, the likelier there is
+        // time between the end of the mapping and the end of the port.
+        for wait in [0, 2] {
+            let events = Evtchn::open()?;
+            let port = events.bind_unbound(u32::from(grantor.id()))?;
+            let (index, memory) = file.map_memory(grantor.id(), &grantor.references)?;
+            file.notify_unmap(index, NOTIFY_SEND_EVENT, port)?;
+            drop(events);
+            std::thread::sleep(Duration::from_secs(wait));
+            other.bind_static(port).fails_with(libc::EBUSY)?;
+            memory.unmap()?;
+            file.unmap(index, 1)?;
+            other.bind_static(port).fails_with(libc::EINVAL)?;
+            let status = grantor.domain.xen().port_status(DOMID_SELF, port)?;
+            equal(status, Status::Closed, "the port, as Xen sees it")?;
+        }
+        Ok(())
     })
 }
 
