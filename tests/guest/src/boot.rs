@@ -78,6 +78,11 @@ pub fn fewer(count: usize) -> usize {
     count.div_ceil(slowness() as usize)
 }
 
+/// Whether this kernel reports locks that are taken in orders which exclude each other.
+pub fn has_lockdep() -> bool {
+    fs::exists("/proc/lockdep").unwrap_or(false)
+}
+
 /// Whether this kernel writes over each page that is freed (`page_poison=1`).
 pub fn poisons_pages() -> bool {
     let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();

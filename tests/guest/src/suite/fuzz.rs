@@ -268,7 +268,7 @@ fn programs() -> TestResult {
 }
 
 /// How often a program runs that is to show whether it does harm, as far as that is a matter of chance.
-fn times() -> u32 {
+fn times() -> usize {
     let words = Words::read();
     words
         .get("times")
@@ -302,7 +302,7 @@ fn regressions() -> TestResult {
     let mut runner = Runner::new(false)?;
     for name in names {
         let program = named(&name)?;
-        for _ in 0..times() {
+        for _ in 0..boot::fewer(times()) {
             runner.run(&name, &program)?;
         }
     }
