@@ -62,6 +62,13 @@ const TEXTS: &[(&str, &str)] = &[
     ("etc/machine-id", "6d3e1f0a5b7c4e2f9a8b7c6d5e4f3a2b\n"),
     ("etc/initramfs-tools/conf.d/machine", "MODULES=list\n"),
     ("etc/initramfs-tools/modules", "ahci\nsd_mod\next4\n"),
+    // Of what QEMU emulates, what nothing here uses.
+    (
+        "etc/modprobe.d/machine.conf",
+        "blacklist i2c_i801\nblacklist iTCO_wdt\nblacklist lpc_ich\nblacklist pcspkr\nblacklist sg\n",
+    ),
+    // The tree is made anew for each run.
+    ("etc/dpkg/dpkg.cfg.d/machine", "force-unsafe-io\n"),
     // Nothing is to be started in the chroot.
     ("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n"),
 ];
