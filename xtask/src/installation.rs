@@ -6,7 +6,7 @@
 //! between the boots: the machine in QEMU has no network, and would compile for hours. Each boot
 //! is from a disk with what the chroot has then.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -91,12 +91,23 @@ impl Installation {
         Ok(u8::from(tally.failed > 0 || tally.passed == 0))
     }
 
+    /// Builds the package, which takes processors, and beside it makes the dom0, which takes a network.
+    fn begin(&self, project: &Project<'_>, kernel: &Packaged) -> Result<(PathBuf, Machine)> {
+        std::thread::scope(|scope| {
+            let package = scope.spawn(|| deb::build(project));
+            let debian = (SUITE, project.archive.sources());
+            let machine = Machine::make(project, self.dom0, debian, &kernel.packages());
+            match package.join() {
+                Ok(package) => Ok((package?, machine?)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
     /// With one kernel.
     fn kernel(&self, project: &Project<'_>, release: &str, tally: &mut Tally) -> Result<()> {
         let kernel = Packaged::of(&project.archive, release)?;
-        let package = deb::build(project)?;
-        let debian = (SUITE, project.archive.sources());
-        let machine = Machine::make(project, self.dom0, debian, &kernel.packages())?;
+        let (package, machine) = self.begin(project, &kernel)?;
         if !kernel.is_signed() {
             machine.finish(project, &kernel)?;
         }
@@ -118,11 +129,9 @@ impl Installation {
 
     /// Boots, installs, boots, upgrades, boots, removes, boots and purges.
     fn upgrades(&self, project: &Project<'_>, tally: &mut Tally) -> Result<()> {
-        let package = deb::build(project)?;
-        let version = version_of(&package)?;
         let (old, new) = Packaged::newest(&project.archive)?;
-        let debian = (SUITE, project.archive.sources());
-        let machine = Machine::make(project, self.dom0, debian, &old.packages())?;
+        let (package, machine) = self.begin(project, &old)?;
+        let version = version_of(&package)?;
         tally.add(&machine.boot(
             project,
             &Boot {

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -161,6 +162,9 @@ fn mmdebstrap(variant: &str, packages: &[&str], cache: &Path) -> Command {
 /// Makes sure that the build root, which is ready to be used, has further packages: those that not
 /// every lane needs.
 pub fn add(progress: &Progress, tools: &Tools, packages: &[&str]) -> Result<()> {
+    // Two runs of apt in one root would be in each other's way.
+    static ADDING: Mutex<()> = Mutex::new(());
+    let _adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ask = tools.command("dpkg-query", Path::new("/"));
     ask.args(["--show", "--showformat", "${db:Status-Status}\n"])
         .args(packages);
