@@ -29,10 +29,13 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::abi::DOMID_SELF;
 use crate::boot::{self, Drivers, Words};
 use crate::ktap::{check, fail, line, skip, OrFail, Suite, Test, TestResult};
 use crate::resources::{is_report, KernelLog};
+use crate::suite::SOON;
 use crate::sys::{self, Child, Mapping, PAGE};
+use crate::xen::Xen;
 use chance::Chance;
 use coverage::Coverage;
 use outside::Outside;
@@ -68,6 +71,9 @@ struct Runner {
     coverage: Option<Coverage>,
     console: OwnedFd,
     log: KernelLog,
+    xen: Xen,
+    /// Event channels that are open without a program.
+    ports: usize,
     begun: Instant,
     programs: u64,
     kept: usize,
@@ -77,14 +83,18 @@ impl Runner {
     fn new(trace: bool) -> TestResult<Self> {
         // Programs leave children behind, who end soon.
         sys::adopt_orphans()?;
+        let outside = Outside::new()?;
+        let xen = Xen::open()?;
         let console = || sys::open("/dev/console", libc::O_WRONLY | libc::O_NOCTTY);
         let told = if trace { Some(console()?) } else { None };
         Ok(Self {
-            outside: Outside::new()?,
+            outside,
             common: Common::new(told)?,
             coverage: Coverage::open(THREADS),
             console: console()?,
             log: KernelLog::from_now()?,
+            ports: xen.open_ports(DOMID_SELF)?,
+            xen,
             begun: Instant::now(),
             programs: 0,
             kept: 0,
@@ -96,7 +106,8 @@ impl Runner {
         let _ = sys::write(&self.console, format!("fuzz {text}\n").as_bytes());
     }
 
-    /// Runs a program until it ends, by itself or not. The kernel must have nothing to say about it.
+    /// Runs a program until it ends, by itself or not. The kernel must have nothing to say about it, and no event channel
+    /// may be left.
     fn run(&mut self, name: impl Display, program: &Program) -> TestResult {
         self.say(format_args!("runs {name}"));
         self.programs += 1;
@@ -127,7 +138,14 @@ impl Runner {
         if self.programs % STIR == 0 {
             self.outside.stir()?;
         }
-        self.unharmed(&name)
+        self.unharmed(&name)?;
+        let open = || self.xen.open_ports(DOMID_SELF);
+        // The last ones are closed when somebody looks.
+        if sys::eventually(SOON, || open().is_ok_and(|open| open <= self.ports)) {
+            return Ok(());
+        }
+        let left = open()?.saturating_sub(self.ports);
+        fail(format_args!("program {name} leaves {left} event channels"))
     }
 
     /// The kernel must have nothing to say.
