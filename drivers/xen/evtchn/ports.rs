@@ -513,13 +513,11 @@ impl Closer {
 impl Waiting {
     /// Whether a channel of this number is still to be closed. It is closed now, if it can be.
     fn keeps(&mut self, port: Port) -> bool {
-        let mut keeps = false;
-        self.channels.retain(|(channel, _)| {
-            let is_kept = channel.port() != port || !channel.settle();
-            keeps |= is_kept && channel.port() == port;
-            is_kept
-        });
-        keeps
+        self.channels
+            .retain(|(channel, _)| channel.port() != port || !channel.settle());
+        self.channels
+            .iter()
+            .any(|(channel, _)| channel.port() == port)
     }
 
     /// Leaves the channels alone that had this number, which is another's now.
