@@ -39,8 +39,8 @@ const EXCUSES: &[&str] = &[
     // Registers that Xen does not let it read.
     "unchecked MSR access error",
     // A task that begins is resumed and was never paused. Only CONFIG_DEBUG_VM looks, and says so once.
-    " at xen_start_context_switch+",
-    " at xen_end_context_switch+",
+    "WARNING: at xen_start_context_switch+",
+    "WARNING: at xen_end_context_switch+",
 ];
 
 const CALL_TRACE: &str = "Call Trace:";
@@ -326,13 +326,18 @@ mod tests {
         let trace = "[    1.0] Call Trace:";
         for excuse in [
             "[    1.0] unchecked MSR access error: RDMSR from 0xc0010055 at rIP: 0x1 (f+0x1/0x2)",
-            "[    1.0] WARNING: x.h:362 at xen_end_context_switch+0x1/0x2, CPU#0: swapper/0/0",
-            "[    1.0] WARNING: x.h:319 at xen_start_context_switch+0x1/0x2, CPU#0: swapper/0/0",
+            "[    1.0] WARNING: at xen_end_context_switch+0x1/0x2, CPU#0: swapper/0/0",
+            "[    1.0] WARNING: at xen_start_context_switch+0x1/0x2, CPU#0: swapper/0/1",
         ] {
             assert!(judge(&[excuse, trace, GOOD], None).problems.is_empty());
             assert_eq!(judge(&[excuse, trace, trace, GOOD], None).problems.len(), 1);
         }
-        assert_eq!(judge(&[trace, GOOD], None).problems.len(), 1);
+        for alarm in [
+            trace,
+            "[    1.0] BUG: KASAN: use-after-free at xen_end_context_switch+0x1/0x2",
+        ] {
+            assert_eq!(judge(&[alarm, GOOD], None).problems.len(), 1);
+        }
     }
 
     #[test]
