@@ -331,12 +331,13 @@ impl Fifo {
             let Some(node) = nodes.node(index) else {
                 continue;
             };
-            // If it was posted again, it is in the inbox, and comes from there.
-            if !node.queued.swap(true, Ordering::AcqRel) {
+            // If it was posted again, it is in the inbox, and comes from there. Orders nothing: who
+            // posts it after this, and who takes it then, do.
+            if !node.queued.swap(true, Ordering::Relaxed) {
                 self.push_front(index, node, nodes);
             }
         }
-        inbox.collected.store(!self.is_empty(), Ordering::Release);
+        inbox.collected.store(!self.is_empty(), Ordering::Relaxed);
     }
 
     /// Moves everything that is in the inbox to the end of the list, oldest first.

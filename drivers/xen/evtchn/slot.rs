@@ -114,10 +114,10 @@ impl Slot {
         }
     }
 
-    /// Who has the number now.
+    /// Who has the number now. What is done about it is done under a lock that tells more.
     #[inline]
     pub fn owner(&self) -> Option<Owner> {
-        Owner::unpack(self.word.load(Ordering::Acquire))
+        Owner::unpack(self.word.load(Ordering::Relaxed))
     }
 
     /// Gives the number to `owner`.
@@ -130,7 +130,7 @@ impl Slot {
 
     /// Takes the number from whoever has it. From now on nobody enters.
     pub fn withdraw(&self) {
-        self.word.fetch_and(INSIDE, Ordering::AcqRel);
+        self.word.fetch_and(INSIDE, Ordering::Relaxed);
     }
 
     /// Whether nobody is inside. After [`Slot::withdraw`], this stays so once it is.

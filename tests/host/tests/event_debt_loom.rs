@@ -13,16 +13,25 @@ use loom::{
 };
 use xen_host_tests::event_debt::Debt;
 
-/// An event that comes while the port is being enabled is told of, once.
+/// An event that comes while the port is being enabled is told of, once, and who tells sees what
+/// came before on both sides.
 #[test]
 fn an_event_is_told_of_once() {
     loom::model(|| {
         let debt = Arc::new(Debt::new());
+        let (sent, set_up) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let interrupt = {
-            let debt = debt.clone();
-            thread::spawn(move || debt.incur())
+            let (debt, sent, set_up) = (debt.clone(), sent.clone(), set_up.clone());
+            thread::spawn(move || {
+                sent.store(1, Ordering::Relaxed);
+                let told = debt.incur();
+                assert!(!told || set_up.load(Ordering::Relaxed) == 1);
+                told
+            })
         };
+        set_up.store(1, Ordering::Relaxed);
         let told_by_enabling = debt.enable();
+        assert!(!told_by_enabling || sent.load(Ordering::Relaxed) == 1);
         let told_by_interrupt = interrupt.join().unwrap();
         assert!(told_by_enabling != told_by_interrupt);
         assert!(debt.is_owed());

@@ -13,6 +13,34 @@ use loom::{
 };
 use xen_host_tests::evtchn_slot::{FileId, Owner, Slot};
 
+/// Who waits until nobody is inside sees what those who were have done.
+#[test]
+fn what_was_done_inside_is_seen() {
+    loom::model(|| {
+        let file = FileId::new(1).unwrap();
+        let slot = Arc::new(Slot::new());
+        let sent = Arc::new(AtomicU32::new(0));
+        slot.publish(Owner::new(file, 0).unwrap());
+        let sender = {
+            let (slot, sent) = (slot.clone(), sent.clone());
+            thread::spawn(move || {
+                let inside = slot.enter(file);
+                if inside.is_some() {
+                    sent.store(1, Ordering::Relaxed);
+                }
+                u32::from(inside.is_some())
+            })
+        };
+
+        slot.withdraw();
+        while !slot.is_idle() {
+            thread::yield_now();
+        }
+        let seen = sent.load(Ordering::Relaxed);
+        assert_eq!(seen, sender.join().unwrap());
+    });
+}
+
 /// Senders of two files, while the number goes from the first to the second: an event is sent
 /// only while the number is the sender's.
 #[test]

@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use loom::{
     sync::{
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
         Arc,
     },
     thread,
@@ -31,6 +31,39 @@ fn what_is_borrowed_is_there() {
         valid.store(false, Ordering::Relaxed);
         assert!(lent.with(|_| ()).is_none());
         borrower.join().unwrap();
+    });
+}
+
+/// Who borrows sees what was done before the place was filled, and who empties it what was done by
+/// all before.
+#[test]
+fn what_came_before_is_seen() {
+    loom::model(|| {
+        let lent = Arc::new(Lent::<u32>::new());
+        let (made, used) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let maker = {
+            let (lent, made) = (lent.clone(), made.clone());
+            thread::spawn(move || {
+                made.store(1, Ordering::Relaxed);
+                lent.fill(NonNull::dangling().as_ptr())
+            })
+        };
+        let borrower = {
+            let (lent, made, used) = (lent.clone(), made.clone(), used.clone());
+            thread::spawn(move || {
+                lent.with(|_| {
+                    assert_eq!(made.load(Ordering::Relaxed), 1);
+                    used.store(1, Ordering::Relaxed);
+                })
+                .is_some()
+            })
+        };
+        let emptied = !lent.empty(thread::yield_now).is_null();
+        let seen = used.load(Ordering::Relaxed);
+        assert!(!emptied || made.load(Ordering::Relaxed) == 1);
+        assert!(maker.join().unwrap());
+        let borrowed = borrower.join().unwrap();
+        assert!(!(emptied && borrowed) || seen == 1);
     });
 }
 
