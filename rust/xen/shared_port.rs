@@ -12,10 +12,10 @@ use crate::{
         State, //
     },
     ext::version,
+    port_ref::PortRef,
     restriction::Authorised, //
 };
 use kernel::{
-    error::to_result,
     ffi::{
         c_int,
         c_void, //
@@ -59,17 +59,15 @@ impl<H: SharedHandler> SharedPort<H> {
     /// kernel's own channels are not for sharing. `EBUSY` when whoever has it bound does not share
     /// it; `ENOMEM`.
     pub fn bind(right: Authorised<'_>, port: Port, handler: H) -> Result<Self> {
+        // The kernel counts references to ports of files only. As long as there is this one the
+        // number remains that channel's, so that what Xen says now holds until the handler is added.
+        let _reference = PortRef::get(port)?;
         match event::status(port)?.state {
             State::Interdomain(domain, _) if domain == right.domain() => (),
             _ => return Err(EINVAL),
         }
         let line = KBox::new(Line { port, handler }, GFP_KERNEL)?;
 
-        // The kernel counts references to ports of files only. This one also keeps the port while
-        // the handler is added.
-        //
-        // SAFETY: Any number may be asked for.
-        to_result(unsafe { bindings::evtchn_get(port.raw()) }).map_err(|_| EINVAL)?;
         // SAFETY: The line lives until `drop` has freed the interrupt; the name is static. The port
         // is one that references are counted of, as sharing wants it.
         let irq = unsafe {
@@ -81,8 +79,6 @@ impl<H: SharedHandler> SharedPort<H> {
                 core::ptr::from_ref(&*line).cast_mut().cast::<c_void>(),
             )
         };
-        // SAFETY: Gives up the reference taken above.
-        unsafe { bindings::evtchn_put(port.raw()) };
         // INVARIANT: Where the number is one it was requested with the line.
         let irq = u32::try_from(irq).map_err(|_| Error::from_errno(irq))?;
         Ok(Self { irq, line })
