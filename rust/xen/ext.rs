@@ -22,6 +22,7 @@ pub mod irq_lock;
 pub mod latch;
 pub mod lazy;
 pub mod lent;
+pub mod log;
 pub mod misc;
 pub mod mm_lock;
 pub mod mmu_notifier;

@@ -18,6 +18,7 @@
 #include "helpers/hypercall.c"
 #include "helpers/irq.c"
 #include "helpers/latch.c"
+#include "helpers/log.c"
 #include "helpers/memory.c"
 #include "helpers/mm.c"
 #include "helpers/pages.c"

@@ -51,6 +51,7 @@ use kernel::{
 use xen::{
     domain,
     ext::{
+        log,
         mmu_notifier::{
             Change,
             IntervalNotifier,
@@ -338,7 +339,7 @@ impl WorkItem for Mapping {
             return;
         }
         wait.tries = wait.tries.saturating_add(1);
-        if wait.tries == TRIES_TO_TELL {
+        if wait.tries == TRIES_TO_TELL && log::may_tell() {
             pr_warn!(
                 "{} grants cannot be unmapped yet ({} refusals by Xen); the module stays until they are\n",
                 release.waiting,

@@ -30,10 +30,13 @@ use kernel::{
 };
 use xen::{
     dm_op::Prepared,
-    ext::eventfd::{
-        EventFd,
-        EventFdWatch,
-        Signalled, //
+    ext::{
+        eventfd::{
+            EventFd,
+            EventFdWatch,
+            Signalled, //
+        },
+        log, //
     },
     restriction::Authorised, //
 };
@@ -55,7 +58,7 @@ impl Signalled for Injection {
             Ok(()) => self.failed.store(false, Ordering::Relaxed),
             Err(e) => {
                 CALLS.inc(Call::InjectionFailed);
-                if !self.failed.swap(true, Ordering::Relaxed) {
+                if !self.failed.swap(true, Ordering::Relaxed) && log::may_tell() {
                     pr_err!(
                         "failed to inject into domain {}: {}\n",
                         self.operation.domain().raw(),

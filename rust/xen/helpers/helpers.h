@@ -16,6 +16,7 @@
 #include "hypercall.h"
 #include "irq.h"
 #include "latch.h"
+#include "log.h"
 #include "memory.h"
 #include "mm.h"
 #include "pages.h"

@@ -124,6 +124,8 @@ pub const SUITE: Suite = Suite {
             .breaks_c("allocates what it is told"),
         Test::new("irqfd_lengthy", eventfd::irqfd_lengthy)
             .differs_in_c("does it with interrupts disabled"),
+        Test::new("irqfd_refusals_told", eventfd::irqfd_refusals_told)
+            .differs_in_c("tells each of them"),
         Test::new("irqfd_ends_with_eventfd", eventfd::irqfd_ends_with_eventfd),
         Test::new("ioeventfd_assign", eventfd::ioeventfd_assign)
             .breaks_c(PV_IOREQ)

@@ -3,11 +3,13 @@
 //! IRQFD and IOEVENTFD.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use super::device_model::{IoreqServer, Operation};
 use crate::abi::privcmd::{self as abi, Ioeventfd};
 use crate::device::{Evtchn, Privcmd};
 use crate::ktap::{check, equal, FailsWith, TestResult};
+use crate::resources::KernelLog;
 use crate::suite::{NEVER, SOON};
 use crate::sys::{self, Mapping, PAGE};
 use crate::xen::{BareDomain, Kind};
@@ -177,6 +179,47 @@ pub fn irqfd_lengthy() -> TestResult {
         file.irqfd(domain.id(), &eventfd, &[], abi::DEASSIGN)?;
     }
     Ok(())
+}
+
+/// Who may inject cannot fill the kernel's log with what Xen refuses.
+pub fn irqfd_refusals_told() -> TestResult {
+    const REFUSALS: usize = 200;
+    const TOLD: usize = 10;
+    const WITHIN: Duration = Duration::from_secs(5);
+
+    let domain = BareDomain::new(Kind::Pvh)?;
+    let file = Privcmd::open()?;
+    let log = KernelLog::from_now()?;
+    let refuse = || -> sys::Result<()> {
+        let eventfd = sys::eventfd()?;
+        file.irqfd(domain.id(), &eventfd, &[0xff; 48], 0)?;
+        signal(&eventfd)?;
+        file.irqfd(domain.id(), &eventfd, &[], abi::DEASSIGN)
+    };
+    let told = || {
+        let lines = log.new_lines();
+        lines
+            .iter()
+            .filter(|l| l.contains("failed to inject"))
+            .count()
+    };
+
+    // Others may have used up what may be told now.
+    check(
+        sys::eventually(SOON, || refuse().is_ok() && told() > 0),
+        "a refusal is not told",
+    )?;
+    let start = Instant::now();
+    for _ in 0..REFUSALS {
+        refuse()?;
+    }
+    let periods = start.elapsed().as_secs() / WITHIN.as_secs();
+    let most = TOLD * (periods as usize + 2);
+    let told = told();
+    check(
+        told <= most && told < REFUSALS,
+        format_args!("{told} of {REFUSALS} refusals were told"),
+    )
 }
 
 pub fn irqfd_ends_with_eventfd() -> TestResult {
